@@ -1,0 +1,135 @@
+"""The command line: which verb, which exit code, and nothing else.
+
+A verb is a module with two functions: ``add_arguments(parser)``, and ``run(args)`` that returns an
+`ExitCode`. Adding one is a line in `VERBS`. Only the module of the verb that runs is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+
+from kvmabi import __version__
+from kvmabi.errors import ExitCode, KvmAbiError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+INTERRUPTED: Final = 128 + 2
+"""The exit code after Ctrl-C, as a shell gives it (128 + SIGINT)."""
+
+BROKEN_PIPE: Final = 128 + 13
+"""The exit code where the reader of our output went away (128 + SIGPIPE)."""
+
+_EPILOG: Final = """\
+exit codes: 0 all as promised; 1 a promise broken; 2 usage; 3 nothing could be checked (no KVM, or
+all skipped); 4 the harness failed, or the kernel under test was lost
+"""
+
+
+class Verb(NamedTuple):
+    """A verb's name, the module that carries it out, and its line in the help."""
+
+    name: str
+    module: str
+    help: str
+
+
+class VerbModule(Protocol):
+    """What a verb's module offers."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the verb's own arguments."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Carry the verb out and return its exit code."""
+
+
+VERBS: Final = (
+    Verb("matrix", "kvmabi.matrix", "check every ioeventfd promise of this kernel, case by case"),
+)
+
+
+def make_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The parser of ``kvmabi``; only the `chosen` verb's arguments are in it."""
+    parser = argparse.ArgumentParser(
+        prog="kvmabi",
+        description="Check that a kernel keeps KVM's ioeventfd promises.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"kvmabi {__version__}")
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    for verb in VERBS:
+        sub = subparsers.add_parser(
+            verb.name,
+            help=verb.help,
+            description=verb.help[0].upper() + verb.help[1:] + ".",
+            epilog=_EPILOG,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        if verb.name == chosen:
+            _load(verb.name).add_arguments(sub)
+    return parser
+
+
+def _load(name: str) -> VerbModule:
+    module = next(verb.module for verb in VERBS if verb.name == name)
+    return cast("VerbModule", importlib.import_module(module))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``kvmabi`` and return its exit code; the console script calls this.
+
+    argparse raises SystemExit for usage errors (2), ``--help`` and ``--version`` (0).
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((one for one in arguments if not one.startswith("-")), None)
+    try:
+        code = _dispatch(arguments, verb)
+        sys.stdout.flush()
+    except KvmAbiError as error:
+        _say(verb, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say(verb, "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _drop_stdout()
+        return BROKEN_PIPE
+    except Exception:  # noqa: BLE001 (exit 1 would say that the kernel broke a promise)
+        traceback.print_exc()
+        _say(verb, "this is a bug in kvmabi, and says nothing about the kernel")
+        return ExitCode.HARNESS_FAILED
+    return code
+
+
+def main_verb(name: str) -> int:
+    """Run one verb with the process's arguments: ``python -m kvmabi.NAME``."""
+    return main([name, *sys.argv[1:]])
+
+
+def _dispatch(arguments: list[str], verb: str | None) -> int:
+    parser = make_parser(verb)
+    args = parser.parse_args(arguments)
+    if args.verb is None:
+        parser.print_help(sys.stderr)
+        return ExitCode.USAGE
+    return _load(args.verb).run(args)
+
+
+def _say(verb: str | None, text: str) -> None:
+    sys.stderr.write(f"kvmabi {verb}: {text}\n" if verb else f"kvmabi: {text}\n")
+
+
+def _drop_stdout() -> None:
+    """Point stdout nowhere, so that the interpreter's last flush does not fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

@@ -1,0 +1,193 @@
+"""What a run's records say, as tables and lines for a person.
+
+Everything here is derived from a `Tally` and a `RunRecord`; nothing is printed. The renderables are
+rich's, since they are laid out to the width of the terminal that shows them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+from rich.text import Text
+
+from kvmabi.results.record import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from kvmabi.results.record import CaseRecord, Json, RunRecord
+    from kvmabi.results.tally import Tally
+
+STYLES: Final[Mapping[Verdict, str]] = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "bold red",
+    Verdict.KNOWN: "magenta",
+    Verdict.SKIP: "yellow",
+    Verdict.ERROR: "bold red",
+}
+
+VALID_LENS: Final = (0, 1, 2, 4, 8)
+"""The registration lengths that the contract accepts; all others share a column."""
+
+_LEN_COLUMNS: Final = (*(f"len {length}" for length in VALID_LENS), "bad len")
+_REASONS_SHOWN: Final = 3
+
+
+def hex_or_text(value: Json) -> str:
+    """A value as an expert reads it: counts up to 4,095 in decimal, wider numbers in hex too."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 0xFFF:
+        return f"{value:#x}"
+    if isinstance(value, list):
+        return "[" + ", ".join(hex_or_text(one) for one in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {hex_or_text(one)}" for key, one in value.items()) + "}"
+    return "nothing" if value is None else str(value)
+
+
+def verdict_counts(counts: Mapping[Verdict, int]) -> Text:
+    """The counts as "12,340 pass  0 fail  5 skip"; zero pass and zero fail are shown too."""
+    parts = [
+        Text(f"{counts.get(v, 0):,} {v}", style=STYLES[v] if counts.get(v, 0) else "dim")
+        for v in _shown(counts)
+    ]
+    return Text("  ").join(parts)
+
+
+def bus_by_len_table(tally: Tally) -> Table:
+    """The cases by bus (rows) and registered len (columns); a cell shows what is not pass."""
+    groups = _group(tally, lambda bus, length, _phase: (bus, _len_column(length)))
+    columns = [name for name in _LEN_COLUMNS if any(key[1] == name for key in groups)]
+    table = _table("bus")
+    for name in [*columns, "all"]:
+        table.add_column(name, justify="right")
+    for bus in dict.fromkeys(key[0] for key in groups):
+        row = [groups[bus, name] for name in columns]
+        table.add_row(bus, *map(_cell, [*row, _total(row)]))
+    return table
+
+
+def phase_table(tally: Tally) -> Table:
+    """The cases by phase (rows) and verdict (columns)."""
+    groups = _group(tally, lambda _bus, _length, phase: (phase, ""))
+    shown = _shown(tally.verdicts)
+    table = _table("phase")
+    for name in ["cases", *shown]:
+        table.add_column(name, justify="right")
+    for (phase, _), counts in groups.items():
+        table.add_row(phase, f"{counts.total():,}", *(_count(counts, one) for one in shown))
+    return table
+
+
+def findings(tally: Tally, promises: Mapping[int, str], repro: str, limit: int) -> Iterator[Text]:
+    """The lines that show each failed or unjudged case, `limit` of them at most.
+
+    `promises` gives each promise's text by its number; `repro` is the command that takes an id
+    ("kvmabi matrix --repro").
+    """
+    for case in tally.findings[:limit]:
+        yield from _finding(case, promises, repro)
+    more = len(tally.findings) - limit
+    if more > 0:
+        yield Text(f"… and {more:,} more; the result file has them all (--json FILE)", style="dim")
+
+
+def closing_line(
+    run: RunRecord, tally: Tally, seconds: float, *, interrupted: bool = False
+) -> Text:
+    """The run in one line: counts, reasons, seconds, and what it ran on."""
+    number = f"{tally.executed:,}"
+    if tally.executed != tally.planned:
+        number += f" of {tally.planned:,}"
+    line = Text(f"{run.verb}: ", style="bold")
+    line.append(f"{number} cases: ", style="not bold")
+    for place, verdict in enumerate(_shown(tally.verdicts, Verdict.SKIP)):
+        count = tally.verdicts[verdict]
+        line.append(", " if place else "", style="not bold")
+        line.append(f"{count:,} {verdict}", style=STYLES[verdict] if count else "not bold")
+        line.append(_reasons(tally, verdict), style="not bold")
+    state = " (interrupted)" if interrupted else ""
+    line.append(f" in {seconds:.1f} s{state}: {substrate(run)}", style="not bold")
+    return line
+
+
+def substrate(run: RunRecord) -> str:
+    """What ran, as "Linux 6.18.0, kvm_pvm, ABI 7.2, valid mask 0x1f (BTF)"."""
+    host, abi = run.host, run.abi
+    mask = abi.get("mask")
+    parts = [
+        f"Linux {host.get('kernel_release', '?')}",
+        str(host.get("back_end") or "unknown back end"),
+        f"ABI {abi.get('version', '?')}",
+        f"valid mask {mask:#x} ({abi.get('mask_source', '?')})" if isinstance(mask, int) else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _shown(counts: Mapping[Verdict, int], *always: Verdict) -> list[Verdict]:
+    kept = {Verdict.PASS, Verdict.FAIL, *always}
+    return [verdict for verdict in Verdict if counts.get(verdict) or verdict in kept]
+
+
+def _table(first: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table.add_column(first, style="cyan")
+    return table
+
+
+def _group(
+    tally: Tally, key: Callable[[str, int, str], tuple[str, str]]
+) -> defaultdict[tuple[str, str], Counter[Verdict]]:
+    groups: defaultdict[tuple[str, str], Counter[Verdict]] = defaultdict(Counter)
+    for (bus, length, phase, verdict), count in tally.cells.items():
+        groups[key(bus, length, phase)][verdict] += count
+    return groups
+
+
+def _len_column(length: int) -> str:
+    return f"len {length}" if length in VALID_LENS else "bad len"
+
+
+def _total(counts: Iterable[Counter[Verdict]]) -> Counter[Verdict]:
+    return sum(counts, Counter[Verdict]())
+
+
+def _cell(counts: Counter[Verdict]) -> Text:
+    if not counts.total():
+        return Text("-", style="dim")
+    return Text(" ").join(
+        Text(
+            f"{counts[verdict]:,}" + ("" if verdict is Verdict.PASS else f" {verdict}"),
+            STYLES[verdict],
+        )
+        for verdict in Verdict
+        if counts[verdict]
+    )
+
+
+def _count(counts: Counter[Verdict], verdict: Verdict) -> Text:
+    number = counts[verdict]
+    return Text(f"{number:,}", STYLES[verdict]) if number else Text("-", style="dim")
+
+
+def _reasons(tally: Tally, verdict: Verdict) -> str:
+    reasons = tally.reasons.get(verdict, Counter[str]()).most_common()
+    if not reasons:
+        return ""
+    named = [f"{reason}: {count:,}" for reason, count in reasons[:_REASONS_SHOWN]]
+    rest = len(reasons) - len(named)
+    return f" ({'; '.join([*named, f'{rest} more reasons'] if rest else named)})"
+
+
+def _finding(case: CaseRecord, promises: Mapping[int, str], repro: str) -> Iterator[Text]:
+    yield Text.assemble((f"{case.verdict} ", STYLES[case.verdict]), (case.id, "bold"))
+    if case.reason:
+        yield Text(f"  {case.reason}")
+    for one in case.disagreements:
+        promise = promises.get(one.promise, "")
+        yield Text.assemble((f"  promise {one.promise}", "bold"), f"  {promise}" if promise else "")
+        yield Text.assemble(("    step      ", "dim"), one.step)
+        yield Text.assemble(("    expected  ", "dim"), hex_or_text(one.expected))
+        yield Text.assemble(("    seen      ", "dim"), (hex_or_text(one.seen), "red"))
+    yield Text.assemble(("  again     ", "dim"), f"{repro} {case.id}")
