@@ -95,8 +95,8 @@ make_venv() {
 }
 
 install_locked() {
-    say "installing what requirements/$kind.txt locks"
-    pip="$venv/bin/python -m pip --disable-pip-version-check --quiet --no-input"
+    say "installing what requirements/$kind.txt locks (the first time takes a moment)"
+    pip="$venv/bin/python -m pip --disable-pip-version-check -qq --no-input"
     $pip install --require-hashes --only-binary :all: -r "$lock" ||
         fail "installing requirements/$kind.txt failed: is a package index reachable? (pip config list)"
     $pip install --no-deps --no-build-isolation --editable "$top" ||

@@ -17,6 +17,8 @@ from kvmabi.results.record import Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from rich.console import RenderableType
+
     from kvmabi.results.record import CaseRecord, Json, RunRecord
     from kvmabi.results.tally import Tally
 
@@ -32,7 +34,9 @@ VALID_LENS: Final = (0, 1, 2, 4, 8)
 """The registration lengths that the contract accepts; all others share a column."""
 
 _LEN_COLUMNS: Final = (*(f"len {length}" for length in VALID_LENS), "bad len")
+_BADNESS: Final = (Verdict.FAIL, Verdict.ERROR, Verdict.KNOWN, Verdict.SKIP, Verdict.PASS)
 _REASONS_SHOWN: Final = 3
+_DISAGREEMENTS_SHOWN: Final = 4
 
 
 def hex_or_text(value: Json) -> str:
@@ -56,13 +60,13 @@ def verdict_counts(counts: Mapping[Verdict, int]) -> Text:
 
 
 def bus_by_len_table(tally: Tally) -> Table:
-    """The cases by bus (rows) and registered len (columns); a cell shows what is not pass."""
+    """The cases by bus (rows) and registered len (columns): "263" all pass, "257/263" not all."""
     groups = _group(tally, lambda bus, length, _phase: (bus, _len_column(length)))
     columns = [name for name in _LEN_COLUMNS if any(key[1] == name for key in groups)]
     table = _table("bus")
     for name in [*columns, "all"]:
-        table.add_column(name, justify="right")
-    for bus in dict.fromkeys(key[0] for key in groups):
+        table.add_column(name, justify="right", no_wrap=True)
+    for bus in sorted({key[0] for key in groups}):
         row = [groups[bus, name] for name in columns]
         table.add_row(bus, *map(_cell, [*row, _total(row)]))
     return table
@@ -75,22 +79,41 @@ def phase_table(tally: Tally) -> Table:
     table = _table("phase")
     for name in ["cases", *shown]:
         table.add_column(name, justify="right")
-    for (phase, _), counts in groups.items():
+    for (phase, _), counts in sorted(groups.items()):
         table.add_row(phase, f"{counts.total():,}", *(_count(counts, one) for one in shown))
     return table
 
 
-def findings(tally: Tally, promises: Mapping[int, str], repro: str, limit: int) -> Iterator[Text]:
-    """The lines that show each failed or unjudged case, `limit` of them at most.
+def finding_lines(
+    case: CaseRecord, promises: Mapping[int, str], repro: str
+) -> Iterator[RenderableType]:
+    """What is wrong with a failed or unjudged case: id, disagreements, and how to run it again.
 
     `promises` gives each promise's text by its number; `repro` is the command that takes an id
     ("kvmabi matrix --repro").
     """
-    for case in tally.findings[:limit]:
-        yield from _finding(case, promises, repro)
-    more = len(tally.findings) - limit
+    yield Text.assemble((f"{case.verdict} ", STYLES[case.verdict]), (case.id, "bold"))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    if case.reason:
+        grid.add_row("  reason", Text(case.reason))
+    for one in case.disagreements[:_DISAGREEMENTS_SHOWN]:
+        text = promises.get(one.promise, "")
+        grid.add_row(f"  promise {one.promise}", Text(text))
+        grid.add_row("    step", Text(one.step))
+        grid.add_row("    expected", Text(hex_or_text(one.expected)))
+        grid.add_row("    seen", Text(hex_or_text(one.seen), style="red"))
+    more = len(case.disagreements) - _DISAGREEMENTS_SHOWN
     if more > 0:
-        yield Text(f"… and {more:,} more; the result file has them all (--json FILE)", style="dim")
+        grid.add_row("", Text(f"and {more:,} more disagreements"))
+    yield grid
+    yield Text(f"  {repro} {case.id}")
+
+
+def findings_in_order(tally: Tally) -> list[CaseRecord]:
+    """The failed cases, then the ones that the harness could not judge, each ordered by id."""
+    return sorted(tally.findings, key=lambda case: (case.verdict is Verdict.ERROR, case.id))
 
 
 def closing_line(
@@ -154,16 +177,11 @@ def _total(counts: Iterable[Counter[Verdict]]) -> Counter[Verdict]:
 
 
 def _cell(counts: Counter[Verdict]) -> Text:
-    if not counts.total():
+    number, passed = counts.total(), counts[Verdict.PASS]
+    if not number:
         return Text("-", style="dim")
-    return Text(" ").join(
-        Text(
-            f"{counts[verdict]:,}" + ("" if verdict is Verdict.PASS else f" {verdict}"),
-            STYLES[verdict],
-        )
-        for verdict in Verdict
-        if counts[verdict]
-    )
+    worst = min((verdict for verdict in counts if counts[verdict]), key=_BADNESS.index)
+    return Text(f"{number:,}" if passed == number else f"{passed:,}/{number:,}", STYLES[worst])
 
 
 def _count(counts: Counter[Verdict], verdict: Verdict) -> Text:
@@ -178,16 +196,3 @@ def _reasons(tally: Tally, verdict: Verdict) -> str:
     named = [f"{reason}: {count:,}" for reason, count in reasons[:_REASONS_SHOWN]]
     rest = len(reasons) - len(named)
     return f" ({'; '.join([*named, f'{rest} more reasons'] if rest else named)})"
-
-
-def _finding(case: CaseRecord, promises: Mapping[int, str], repro: str) -> Iterator[Text]:
-    yield Text.assemble((f"{case.verdict} ", STYLES[case.verdict]), (case.id, "bold"))
-    if case.reason:
-        yield Text(f"  {case.reason}")
-    for one in case.disagreements:
-        promise = promises.get(one.promise, "")
-        yield Text.assemble((f"  promise {one.promise}", "bold"), f"  {promise}" if promise else "")
-        yield Text.assemble(("    step      ", "dim"), one.step)
-        yield Text.assemble(("    expected  ", "dim"), hex_or_text(one.expected))
-        yield Text.assemble(("    seen      ", "dim"), (hex_or_text(one.seen), "red"))
-    yield Text.assemble(("  again     ", "dim"), f"{repro} {case.id}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from kvmabi.results import summary
@@ -46,7 +47,7 @@ class _Verdicts(ProgressColumn):
     """The verdicts so far."""
 
     def __init__(self, tally: Tally) -> None:
-        super().__init__()
+        super().__init__(table_column=Column(no_wrap=True))
         self._tally = tally
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 (rich's signature)
@@ -70,7 +71,7 @@ class LiveProgress:
     def _make_bar(self, title: str, console: Console) -> Progress:
         bar = Progress(
             TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
             _Rate(),
             TimeRemainingColumn(compact=True),
@@ -124,6 +125,20 @@ def summary_console(file: TextIO | None = None, *, stderr: bool = False) -> Cons
     return console
 
 
+def _print_findings(
+    console: Console, tally: Tally, promises: Mapping[int, str], repro: str
+) -> None:
+    found = summary.findings_in_order(tally)
+    for case in found[:FINDINGS_SHOWN]:
+        for piece in summary.finding_lines(case, promises, repro):
+            # A line of text can be copied whole; a table is laid out to the width.
+            console.print(piece, soft_wrap=isinstance(piece, Text))
+        console.print()
+    if len(found) > FINDINGS_SHOWN:
+        more = len(found) - FINDINGS_SHOWN
+        console.print(f"and {more:,} more; a result file has them all (--json FILE)\n")
+
+
 def print_summary(
     console: Console,
     run: RunRecord,
@@ -140,10 +155,7 @@ def print_summary(
         console.print()
         console.print(summary.phase_table(tally))
         console.print()
-    for line in summary.findings(tally, promises, repro, FINDINGS_SHOWN):
-        console.print(line, soft_wrap=True)
-    if tally.findings:
-        console.print()
+    _print_findings(console, tally, promises, repro)
     for problem in tally.problems(interrupted=interrupted):
         console.print(Text.assemble(("harness: ", "bold red"), problem), soft_wrap=True)
     if not tally.planned:
