@@ -1,0 +1,103 @@
+"""The mailbox as the host sees it: the layout of mailbox.h, for `struct`.
+
+Offsets are in bytes from the start of a vCPU's mailbox. A test compares all of this with the
+header, read by kvmabi's own parser.
+"""
+
+from __future__ import annotations
+
+import enum
+from struct import Struct
+from typing import Final
+
+MAGIC: Final = 0x3174_7365_7462_6B76
+BATCH: Final = 64
+"""Requests in a mailbox."""
+BUFFER_BYTES: Final = 4096
+INSN_BYTES: Final = 16
+MAX_INSN_LENGTH: Final = 15
+"""The longest x86 instruction."""
+NOTHING: Final = 0xFFFF_FFFF
+"""`current` where no request is being served."""
+LANDING_PADS: Final = 16
+"""What `landing` is where KVM resumed at exactly the next instruction."""
+
+
+class Status(enum.IntEnum):
+    """`status`: what the guest is doing."""
+
+    BOOTING = 0
+    READY = 1
+    SERVING = 2
+    NO_DEVICE = 3
+    ODD_BARS = 4
+    BAD_REQUEST = 5
+
+
+class Form(enum.IntEnum):
+    """`form` of a request: the kind of instruction that makes the access."""
+
+    STORE_1 = 0
+    STORE_2 = 1
+    STORE_4 = 2
+    STORE_8 = 3
+    STORE_16 = 4
+    LOAD_1 = 5
+    LOAD_2 = 6
+    LOAD_4 = 7
+    LOAD_8 = 8
+    OUT_1 = 9
+    OUT_2 = 10
+    OUT_4 = 11
+    IN_1 = 12
+    IN_2 = 13
+    IN_4 = 14
+    MOVS_TO_1 = 15
+    MOVS_TO_2 = 16
+    MOVS_TO_4 = 17
+    MOVS_TO_8 = 18
+    MOVS_FROM_1 = 19
+    MOVS_FROM_2 = 20
+    MOVS_FROM_4 = 21
+    MOVS_FROM_8 = 22
+    OUTS_1 = 23
+    OUTS_2 = 24
+    OUTS_4 = 25
+    INS_1 = 26
+    INS_2 = 27
+    INS_4 = 28
+    CUSTOM = 29
+
+
+HEADER: Final = Struct("<QIIIIQIIIIQQ")
+HEADER_FIELDS: Final = (
+    "magic",
+    "status",
+    "current",
+    "vcpu",
+    "count",
+    "bar0_gpa",
+    "bar0_bytes",
+    "bar1_port",
+    "bar1_bytes",
+    "bdf",
+    "served",
+    "reserved",
+)
+STATUS: Final = 8
+CURRENT: Final = 12
+VCPU: Final = 16
+COUNT: Final = 20
+
+REQUEST: Final = Struct("<QQIIII16s")
+REQUEST_FIELDS: Final = ("address", "data", "form", "count", "buffer", "insn_length", "insn")
+REQUESTS: Final = HEADER.size
+
+RESPONSE: Final = Struct("<QQII")
+RESPONSE_FIELDS: Final = ("value", "cycles", "landing", "done")
+RESPONSES: Final = REQUESTS + BATCH * REQUEST.size
+
+BUFFER: Final = RESPONSES + BATCH * RESPONSE.size
+CODE: Final = BUFFER + BUFFER_BYTES
+CODE_BYTES: Final = 64
+MAILBOX_BYTES: Final = CODE + CODE_BYTES

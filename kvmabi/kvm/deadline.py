@@ -1,0 +1,116 @@
+"""The deadline of KVM_RUN: one watchdog thread a process ends every vCPU that stays too long.
+
+A guest can stay in KVM_RUN for ever (a tight loop, a wait that nothing ends; FACTS.md 3), and only
+a signal to the thread that is inside gets it out. So each vCPU has a `Guard`: the thread about to
+run it writes its deadline there, three stores and no lock, and the watchdog looks at all guards
+some twenty times a second. Past a deadline it sets `kvm_run.immediate_exit`, which also catches a
+thread between two runs, and sends the signal, again at each look until the thread has disarmed.
+
+All this leans on the interpreter lock: from the watchdog's look at `deadline` to the end of
+`pthread_kill` no other thread can run, so the thread that is signalled exists. That is why these
+few lines stand in one expression-only block, without a call of a Python function between.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+import time
+
+PERIOD_S = 0.05
+"""How often the watchdog looks; a deadline is overrun by at most about this."""
+SIGNAL = signal.SIGRTMIN + 4
+"""The signal that ends KVM_RUN; its handler does nothing."""
+
+_IMMEDIATE_EXIT = 1
+"""Offset of `kvm_run.immediate_exit`."""
+_NEVER = float("inf")
+
+
+class Guard:
+    """The deadline of one vCPU's current run; `expired` once the watchdog had to act."""
+
+    __slots__ = ("deadline", "expired", "run_bytes", "thread")
+
+    def __init__(self, run_bytes: memoryview) -> None:
+        self.run_bytes = run_bytes
+        self.deadline = _NEVER
+        self.thread = 0
+        self.expired = False
+        _watchdog.watch(self)
+
+    def arm(self, deadline: float) -> None:
+        """Watch the calling thread's runs until `disarm`; `deadline` as time.monotonic counts."""
+        self.thread = threading.get_ident()
+        self.deadline = deadline
+
+    def disarm(self) -> None:
+        """Stop watching; the vCPU may be armed and run again."""
+        self.deadline = _NEVER
+        if self.expired:
+            self.expired = False
+            self.run_bytes[_IMMEDIATE_EXIT] = 0
+
+    def retire(self) -> None:
+        """Take the guard from the watchdog; before `kvm_run` is unmapped."""
+        self.deadline = _NEVER
+        _watchdog.forget(self)
+
+
+class Watchdog:
+    """The thread that looks at all guards; it lives as long as there are any."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Start empty: in a new process, where no other thread exists."""
+        self._guards: set[Guard] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, guard: Guard) -> None:
+        """Look at this guard too, from now on."""
+        with self._lock:
+            self._guards.add(guard)
+            if self._thread is None:
+                _install_handler()
+                self._thread = threading.Thread(
+                    target=self._look, name="kvmabi-deadlines", daemon=True
+                )
+                self._thread.start()
+
+    def forget(self, guard: Guard) -> None:
+        """Look at this guard no more."""
+        with self._lock:
+            self._guards.discard(guard)
+
+    def _look(self) -> None:
+        kill = signal.pthread_kill
+        while True:
+            time.sleep(PERIOD_S)
+            with self._lock:
+                if not self._guards:
+                    self._thread = None
+                    return
+                now = time.monotonic()
+                for guard in self._guards:
+                    if guard.deadline < now:
+                        guard.expired = True
+                        guard.run_bytes[_IMMEDIATE_EXIT] = 1
+                        kill(guard.thread, SIGNAL)
+
+
+def _install_handler() -> None:
+    # Python can set handlers in the main thread only, and would then wake that thread at each
+    # signal. The C library takes any function of an int, from any thread: abs does no harm.
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    libc.signal.restype = ctypes.c_void_p
+    libc.signal(SIGNAL, ctypes.cast(libc.abs, ctypes.c_void_p))
+
+
+_watchdog = Watchdog()
+os.register_at_fork(after_in_child=_watchdog.reset)

@@ -1,0 +1,70 @@
+"""A VM's fd: memory, vCPUs and ioeventfds."""
+
+from __future__ import annotations
+
+from fcntl import ioctl
+from typing import TYPE_CHECKING
+
+from kvmabi import uapi
+from kvmabi.errors import IoctlError
+from kvmabi.kvm.fd import KvmFd
+from kvmabi.kvm.vcpu import Vcpu
+
+if TYPE_CHECKING:
+    from kvmabi.kvm.system import System
+
+_KVM_IOEVENTFD = uapi.KVM_IOEVENTFD
+
+
+class VM(KvmFd):
+    """A virtual machine, without memory and vCPUs until they are added.
+
+    The kernel keeps a VM until the last of its fds and mappings is gone: close its vCPUs too.
+    """
+
+    kind = "VM"
+
+    def __init__(self, fd: int, system: System) -> None:
+        super().__init__(fd)
+        self.system = system
+
+    def check_extension(self, capability: int) -> int:
+        """What KVM says to KVM_CHECK_EXTENSION for this VM: 0 for no, and for yes 1 or a number."""
+        return self.call("KVM_CHECK_EXTENSION", capability)
+
+    def set_user_memory_region(
+        self, slot: int, gpa: int, size_bytes: int, hva: int, flags: int = 0
+    ) -> None:
+        """Back guest memory at `gpa` by this process' memory at `hva`; both page aligned.
+
+        `slot` counts from 0; a size of 0 takes the slot away. The memory must outlive the VM.
+        """
+        region = uapi.kvm_userspace_memory_region()
+        region.slot = slot
+        region.flags = flags
+        region.guest_phys_addr = gpa
+        region.memory_size = size_bytes
+        region.userspace_addr = hva
+        self.call("KVM_SET_USER_MEMORY_REGION", region)
+
+    def create_vcpu(self, index: int) -> Vcpu:
+        """The vCPU with this id."""
+        return Vcpu(self.call("KVM_CREATE_VCPU", index), index, self.system.mmap_size_bytes)
+
+    def try_ioeventfd(self, arg: uapi.kvm_ioeventfd) -> int:
+        """Errno of KVM_IOEVENTFD with this argument, and 0 where it succeeds.
+
+        The kernel waits for a grace period in each successful call, so this is to be called from
+        many threads at once (one VM a thread); it lets go of the GIL.
+        """
+        try:
+            ioctl(self.fd, _KVM_IOEVENTFD, arg)
+        except OSError as error:
+            return error.errno or 0
+        return 0
+
+    def ioeventfd(self, arg: uapi.kvm_ioeventfd) -> None:
+        """Assign or deassign an ioeventfd; raises IoctlError. Source: FACTS.md 1."""
+        errno = self.try_ioeventfd(arg)
+        if errno:
+            raise IoctlError(errno, "KVM_IOEVENTFD", self.kind)

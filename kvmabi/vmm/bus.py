@@ -1,0 +1,78 @@
+"""An address space of the guest, and the devices in it, which know offsets only."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import NamedTuple, Protocol
+
+UNCLAIMED_KEPT = 64
+
+
+class Device(Protocol):
+    """What answers a range of a bus. `offset` is always inside the range, with all of the access."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The `size` bytes at this offset, little endian."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Take a write of `len(data)` bytes, little endian."""
+
+
+class Unclaimed(NamedTuple):
+    """An access that no device answered."""
+
+    address: int
+    size: int
+    write: bool
+
+
+class _Range(NamedTuple):
+    start: int
+    end: int
+    device: Device
+
+
+class Bus:
+    """A space of addresses ("mmio" or "pio") with devices at ranges of it.
+
+    Reads of what nobody claims give all ones; such accesses are kept in `unclaimed`, the latest
+    ones of them. An access that only partly lies in a device's range is nobody's. `lock` keeps
+    devices from being used by two vCPUs at once: the buses of one machine share it.
+    """
+
+    def __init__(self, name: str, lock: threading.RLock | None = None) -> None:
+        self.name = name
+        self.unclaimed: deque[Unclaimed] = deque(maxlen=UNCLAIMED_KEPT)
+        self._lock = lock or threading.RLock()
+        self._ranges: tuple[_Range, ...] = ()
+
+    def attach(self, start: int, size: int, device: Device) -> None:
+        """Let the device answer `size` addresses from `start`; where ranges overlap, the first."""
+        with self._lock:
+            self._ranges += (_Range(start, start + size, device),)
+
+    def detach(self, start: int, device: Device) -> None:
+        """Take the device's range at `start` away."""
+        with self._lock:
+            self._ranges = tuple(
+                at for at in self._ranges if at.start != start or at.device is not device
+            )
+
+    def read(self, address: int, size: int) -> bytes:
+        """What the guest reads there."""
+        for start, end, device in self._ranges:
+            if start <= address and address + size <= end:
+                with self._lock:
+                    return device.read(address - start, size)
+        self.unclaimed.append(Unclaimed(address, size, False))
+        return b"\xff" * size
+
+    def write(self, address: int, data: bytes) -> None:
+        """Carry the guest's write to its device, if there is one."""
+        for start, end, device in self._ranges:
+            if start <= address and address + len(data) <= end:
+                with self._lock:
+                    device.write(address - start, data)
+                return
+        self.unclaimed.append(Unclaimed(address, len(data), True))

@@ -1,0 +1,187 @@
+"""PCI: configuration mechanism 1, configuration space, and BARs that the guest may move.
+
+Source: PCI Local Bus Specification 3.0, 3.2.2.3.2 (mechanism 1) and chapter 6 (header, BARs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvmabi.vmm.bus import Bus, Device
+from kvmabi.vmm.doorbell import Doorbell, Registrar, Registration
+
+CONFIG_ADDRESS_PORT = 0xCF8
+CONFIG_PORTS = 8
+CONFIG_BYTES = 256
+
+VENDOR_ID = 0x00
+COMMAND = 0x04
+REVISION_AND_CLASS = 0x08
+HEADER_TYPE = 0x0E
+BAR0 = 0x10
+BARS = 6
+SUBSYSTEM_ID = 0x2C
+
+COMMAND_IO = 1 << 0
+COMMAND_MEMORY = 1 << 1
+COMMAND_MASTER = 1 << 2
+BAR_IS_IO = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a PCI function says it is; `pci_class` is class, subclass and interface: 24 bits."""
+
+    vendor: int
+    device: int
+    pci_class: int
+
+
+class Bar:
+    """One BAR: a device's range of a bus, wherever the guest has put it, and its doorbells."""
+
+    def __init__(self, bus: Bus, size: int, device: Device, registrar: Registrar) -> None:
+        self.bus = bus
+        self.size = size
+        self.device = device
+        self.base: int | None = None
+        """Where it is decoded; None where the guest has switched that off."""
+        self._registrar = registrar
+        self._doorbells: dict[Doorbell, Registration | None] = {}
+
+    @property
+    def is_io(self) -> bool:
+        """Whether this is an I/O BAR."""
+        return self.bus.name == "pio"
+
+    @property
+    def registrations(self) -> list[Registration]:
+        """The doorbells as KVM has them now, the refused ones among them."""
+        return [made for made in self._doorbells.values() if made is not None]
+
+    def place(self, base: int | None) -> None:
+        """Decode at `base` from now on, or nowhere; the doorbells follow."""
+        if base == self.base:
+            return
+        if self.base is not None:
+            self.bus.detach(self.base, self.device)
+            for doorbell in self._doorbells:
+                self._deassign(doorbell)
+        self.base = base
+        if base is not None:
+            self.bus.attach(base, self.size, self.device)
+            for doorbell in self._doorbells:
+                self._assign(doorbell)
+
+    def ring_at(self, doorbell: Doorbell) -> None:
+        """Have this doorbell registered while the BAR is decoded."""
+        self._doorbells[doorbell] = None
+        self._assign(doorbell)
+
+    def drop(self, doorbell: Doorbell) -> None:
+        """Take this doorbell away."""
+        self._deassign(doorbell)
+        del self._doorbells[doorbell]
+
+    def _assign(self, doorbell: Doorbell) -> None:
+        if self.base is not None:
+            address = self.base + doorbell.offset
+            self._doorbells[doorbell] = self._registrar.assign(self.bus.name, address, doorbell)
+
+    def _deassign(self, doorbell: Doorbell) -> None:
+        registration = self._doorbells[doorbell]
+        self._doorbells[doorbell] = None
+        if registration is not None:
+            self._registrar.deassign(registration)
+
+
+class PciFunction:
+    """A function's configuration space (header type 0), with the BARs behind it."""
+
+    def __init__(self, identity: Identity, bars: Sequence[Bar] = ()) -> None:
+        self.bars = tuple(bars)
+        self._config = bytearray(CONFIG_BYTES)
+        self._writable = bytearray(CONFIG_BYTES)
+        self._preset(VENDOR_ID, identity.vendor | identity.device << 16, 4)
+        self._preset(REVISION_AND_CLASS, identity.pci_class << 8, 4)
+        self._preset(SUBSYSTEM_ID, identity.vendor | identity.device << 16, 4)
+        commands = COMMAND_MASTER
+        for index, bar in enumerate(self.bars):
+            commands |= COMMAND_IO if bar.is_io else COMMAND_MEMORY
+            self._preset(BAR0 + 4 * index, BAR_IS_IO if bar.is_io else 0, 4)
+            self._allow(BAR0 + 4 * index, -bar.size & 0xFFFF_FFFF, 4)
+        self._allow(COMMAND, commands, 2)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Configuration space at this offset; all ones past its end."""
+        return bytes(self._config[offset : offset + size]).ljust(size, b"\xff")
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Change the writable bits at this offset; BARs move, go and come with it."""
+        for at, new in enumerate(data[: CONFIG_BYTES - offset], offset):
+            keep = self._config[at] & ~self._writable[at]
+            self._config[at] = keep | new & self._writable[at]
+        self._place_bars()
+
+    def set_bar(self, index: int, base: int) -> None:
+        """Put a BAR somewhere, as firmware does before the guest starts."""
+        bits = BAR_IS_IO if self.bars[index].is_io else 0
+        self.write(BAR0 + 4 * index, (base | bits).to_bytes(4, "little"))
+
+    def _place_bars(self) -> None:
+        command = int.from_bytes(self._config[COMMAND : COMMAND + 2], "little")
+        for index, bar in enumerate(self.bars):
+            register = self._config[BAR0 + 4 * index : BAR0 + 4 * index + 4]
+            base = int.from_bytes(register, "little") & -bar.size
+            enabled = command & (COMMAND_IO if bar.is_io else COMMAND_MEMORY)
+            bar.place(base if enabled else None)
+
+    def _preset(self, offset: int, value: int, size: int) -> None:
+        self._config[offset : offset + size] = value.to_bytes(size, "little")
+
+    def _allow(self, offset: int, mask: int, size: int) -> None:
+        self._writable[offset : offset + size] = mask.to_bytes(size, "little")
+
+
+HOST_BRIDGE = Identity(0x8086, 0x1237, 0x060000)
+"""Intel's 440FX, as guests of this age of PC expect at 00:00.0."""
+
+
+class PciHost:
+    """Mechanism 1 on ports 0xCF8 to 0xCFF, and the functions of bus 0 by device << 3 | function.
+
+    The address register takes and gives 32 bits only. The low two bits of the address and of the
+    port both count: some guests put them here, and some there.
+    """
+
+    def __init__(self) -> None:
+        self.functions: dict[int, PciFunction] = {0: PciFunction(HOST_BRIDGE)}
+        self._address = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        """A port read at 0xCF8 + `offset`; all ones from what is not there."""
+        if offset == 0 and size == 4:
+            return self._address.to_bytes(4, "little")
+        function = self._addressed(offset, size)
+        if function is None:
+            return b"\xff" * size
+        return function.read(self._register(offset), size)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """A port write at 0xCF8 + `offset`."""
+        if offset == 0 and len(data) == 4:
+            self._address = int.from_bytes(data, "little")
+            return
+        function = self._addressed(offset, len(data))
+        if function is not None:
+            function.write(self._register(offset), data)
+
+    def _addressed(self, offset: int, size: int) -> PciFunction | None:
+        enabled = self._address >> 31
+        if offset < 4 or not enabled or size > 4:
+            return None
+        return self.functions.get(self._address >> 8 & 0xFFFF)
+
+    def _register(self, offset: int) -> int:
+        return self._address & 0xFF | offset & 3

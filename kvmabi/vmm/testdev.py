@@ -1,0 +1,140 @@
+"""pci-testdev: the device that the series of 2013 measured, as its guests know it. FACTS.md 2.
+
+BAR0 (memory) and BAR1 (I/O) each hold a header, and tests that the guest starts by number. A test
+tells the guest where to write what, and counts the writes that reach the device: by an exit to
+`write`, or by an ioeventfd.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from struct import Struct
+
+from kvmabi.vmm.bus import Bus
+from kvmabi.vmm.doorbell import Doorbell, Registrar
+from kvmabi.vmm.pci import Bar, Identity, PciFunction
+
+IDENTITY = Identity(0x1B36, 0x0005, 0xFF0000)
+BAR0_BYTES = 4096
+BAR1_BYTES = 256
+MEMORY_TESTS_AT = 2048
+IO_TESTS_AT = 128
+
+DATAMATCH = 0xFA
+WILDCARD_DATA = 0xCE
+TEST_WIDTH = 1
+
+HEADER = Struct("<BBxxIII")
+"""test, width, offset, data, count; the name follows."""
+NO_TEST = bytes(HEADER.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of test: what it is called, what the guest writes, and how KVM is asked to see it."""
+
+    name: str
+    data: int
+    eventfd: bool = True
+    datamatch: bool = False
+    pv: bool = False
+
+
+KINDS = (
+    Kind("no-eventfd", DATAMATCH, eventfd=False),
+    Kind("wildcard-eventfd", WILDCARD_DATA),
+    Kind("datamatch-eventfd", DATAMATCH, datamatch=True),
+    Kind("pv-eventfd", WILDCARD_DATA, pv=True),
+)
+"""The tests of each BAR, by number; the fourth is the one that the series was written for."""
+
+
+class TestBar:
+    """The device behind one BAR: the header, and the test that runs."""
+
+    __test__ = False  # no class of tests, whatever its name says to pytest
+
+    def __init__(self, prefix: str, tests_at: int, bus: Bus, size: int, reg: Registrar) -> None:
+        self.prefix = prefix
+        self.bar = Bar(bus, size, self, reg)
+        self._tests_at = tests_at
+        self._number = 0
+        self._kind: Kind | None = None
+        self._count = 0
+        self._doorbell: Doorbell | None = None
+
+    @property
+    def running(self) -> str:
+        """The name of the test that runs; empty where none does."""
+        return f"{self.prefix}-{self._kind.name}" if self._kind else ""
+
+    @property
+    def count(self) -> int:
+        """The writes that have reached the device since the test started."""
+        if self._doorbell:
+            with suppress(BlockingIOError):
+                self._count += os.eventfd_read(self._doorbell.fd)
+        return self._count
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The header's bytes, and zeroes behind it and where no test runs."""
+        return self._header()[offset : offset + size].ljust(size, b"\0")
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Start a test, or count a write of the one that runs; else nothing."""
+        if offset == 0:
+            self.stop()
+            self.start(data[0])
+        elif self._kind and offset == self._offset and len(data) == TEST_WIDTH:
+            if not self._kind.datamatch or data[0] == DATAMATCH:
+                self._count += 1
+
+    def start(self, number: int) -> None:
+        """Run this test from now on; none where there is no such number."""
+        if number >= len(KINDS):
+            return
+        self._number, self._kind, self._count = number, KINDS[number], 0
+        if self._kind.eventfd:
+            self._doorbell = Doorbell(
+                self._offset,
+                TEST_WIDTH,
+                os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC),
+                DATAMATCH if self._kind.datamatch else None,
+                self._kind.pv,
+            )
+            self.bar.ring_at(self._doorbell)
+
+    def stop(self) -> None:
+        """Run no test from now on; its ioeventfd goes."""
+        self._kind = None
+        doorbell, self._doorbell = self._doorbell, None
+        if doorbell:
+            self.bar.drop(doorbell)
+            os.close(doorbell.fd)
+
+    @property
+    def _offset(self) -> int:
+        return self._tests_at + self._number
+
+    def _header(self) -> bytes:
+        if self._kind is None:
+            return NO_TEST
+        count = self.count & 0xFFFF_FFFF
+        fields = HEADER.pack(self._number, TEST_WIDTH, self._offset, self._kind.data, count)
+        return fields + self.running.encode() + b"\0"
+
+
+class PciTestdev(PciFunction):
+    """pci-testdev with its two BARs, `memory` and `io`."""
+
+    def __init__(self, mmio: Bus, pio: Bus, registrar: Registrar) -> None:
+        self.memory = TestBar("mmio", MEMORY_TESTS_AT, mmio, BAR0_BYTES, registrar)
+        self.io = TestBar("portio", IO_TESTS_AT, pio, BAR1_BYTES, registrar)
+        super().__init__(IDENTITY, (self.memory.bar, self.io.bar))
+
+    def close(self) -> None:
+        """Stop what runs, and close its eventfds."""
+        self.memory.stop()
+        self.io.stop()
