@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import ResultError
+from kvmabi.results import EndRecord, RunRecord, Verdict, Writer, read_result
+from kvmabi.results.record import to_line
+from kvmabi.results.store import check_resumable
+
+END = EndRecord(planned=3, executed=2, verdicts={"pass": 2}, seconds=2.5)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "result.jsonl"
+
+
+def test_what_was_written_is_read(path: Path, run_record: RunRecord, make_case) -> None:
+    cases = (make_case("a"), make_case("b", Verdict.FAIL))
+    with Writer(path) as writer:
+        writer.write(run_record)
+        writer.write(*cases)
+        writer.write(END)
+    result = read_result(path)
+    assert result.run == run_record
+    assert result.cases == cases
+    assert result.end == END
+    assert result.whole_bytes == path.stat().st_size
+
+
+def test_a_record_is_in_the_file_when_write_returns(path: Path, run_record, make_case) -> None:
+    with Writer(path) as writer:
+        writer.write(run_record)
+        for number in range(3):
+            writer.write(make_case(f"case-{number}"))
+            assert len(read_result(path).cases) == number + 1
+
+
+def test_starting_anew_drops_the_old_file(path: Path, run_record: RunRecord, make_case) -> None:
+    for name in ("old", "new"):
+        with Writer(path) as writer:
+            writer.write(run_record, make_case(name))
+    assert [case.id for case in read_result(path).cases] == ["new"]
+
+
+@pytest.mark.parametrize("torn_at", [1, 20, -1])
+def test_a_torn_last_line_is_left_out(path: Path, run_record, make_case, torn_at: int) -> None:
+    whole = to_line(run_record) + to_line(make_case("a"))
+    path.write_bytes(whole + to_line(make_case("b"))[:torn_at])
+    result = read_result(path)
+    assert [case.id for case in result.cases] == ["a"]
+    assert result.end is None
+    assert result.whole_bytes == len(whole)
+
+
+def test_resuming_cuts_the_torn_line_and_appends(path: Path, run_record, make_case) -> None:
+    path.write_bytes(to_line(run_record) + to_line(make_case("a")) + b'{"type":"case","id":"to')
+    with Writer(path, keep_bytes=read_result(path).whole_bytes) as writer:
+        writer.write(make_case("b"))
+    assert [case.id for case in read_result(path).cases] == ["a", "b"]
+
+
+def test_without_the_cut_the_reader_would_notice(path: Path, run_record, make_case) -> None:
+    path.write_bytes(to_line(run_record) + b'{"type":"case","id":"to' + to_line(make_case("b")))
+    with pytest.raises(ResultError, match=r"result\.jsonl:2: no JSON"):
+        read_result(path)
+
+
+def test_an_end_in_the_middle_is_superseded(path: Path, run_record, make_case) -> None:
+    records = (run_record, make_case("a"), END, make_case("b"))
+    path.write_bytes(b"".join(to_line(record) for record in records))
+    assert read_result(path).end is None
+    with path.open("ab") as file:
+        file.write(to_line(dataclasses.replace(END, seconds=9.0)))
+    result = read_result(path)
+    assert result.end is not None
+    assert result.end.seconds == 9.0
+    assert [case.id for case in result.cases] == ["a", "b"]
+
+
+def test_a_duplicate_id_is_an_error(path: Path, run_record: RunRecord, make_case) -> None:
+    records = (run_record, make_case("a"), make_case("b"), make_case("a"))
+    path.write_bytes(b"".join(to_line(record) for record in records))
+    with pytest.raises(ResultError, match=r"result\.jsonl:4: the case a stands here twice"):
+        read_result(path)
+
+
+def test_a_second_run_record_is_an_error(path: Path, run_record: RunRecord) -> None:
+    path.write_bytes(to_line(run_record) * 2)
+    with pytest.raises(ResultError, match="second run record"):
+        read_result(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"hello\n", b'{"type":"run"', b"\x00\x01\x02"])
+def test_something_else_is_no_result(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    with pytest.raises(ResultError):
+        read_result(path)
+
+
+def test_a_result_that_starts_with_a_case_is_none(path: Path, make_case) -> None:
+    path.write_bytes(to_line(make_case("a")))
+    with pytest.raises(ResultError, match="does not start with a run record"):
+        read_result(path)
+
+
+def test_a_missing_file_says_so(path: Path) -> None:
+    with pytest.raises(ResultError, match=r"result\.jsonl: No such file"):
+        read_result(path)
+
+
+def test_a_file_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ResultError, match="cannot write the result"):
+        Writer(tmp_path / "missing" / "result.jsonl")
+
+
+def test_a_full_disk_is_an_error_with_its_reason(run_record: RunRecord) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with Writer("/dev/full") as writer, pytest.raises(ResultError, match="No space left"):
+        writer.write(run_record)
+
+
+def test_two_runs_cannot_write_to_one_file(path: Path, run_record: RunRecord, make_case) -> None:
+    with Writer(path) as writer:
+        writer.write(run_record, make_case("a"))
+        with pytest.raises(ResultError, match="another run is writing"):
+            Writer(path)
+    assert [case.id for case in read_result(path).cases] == ["a"]
+    Writer(path).close()
+
+
+def test_closing_twice_is_fine(path: Path) -> None:
+    writer = Writer(path)
+    writer.close()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"verb": "explore"}, "verb"),
+        ({"kvmabi": "9"}, "kvmabi version"),
+        ({"planned": 4}, "planned"),
+        ({"options": {"filter": ["pio"]}}, "options"),
+        ({"abi": {"version": "7.2", "mask": 0x3F, "mask_source": "BTF"}}, "ABI"),
+        ({"host": {"kernel_release": "6.19.0"}}, "kernel_release"),
+    ],
+)
+def test_a_run_resumes_only_on_its_own_terms(run_record, change, says: str) -> None:
+    check_resumable(run_record, dataclasses.replace(run_record, started="later"))
+    with pytest.raises(ResultError, match=says):
+        check_resumable(run_record, dataclasses.replace(run_record, **change))
+
+
+WRITES_FOR_EVER = """
+    import sys
+    from kvmabi.results import CaseRecord, RunRecord, Verdict, Writer
+
+    with Writer(sys.argv[1]) as writer:
+        writer.write(RunRecord("matrix", "0", "now", {}, {}, {}, 10**9))
+        number = 0
+        while True:
+            case = CaseRecord(f"case-{number}", Verdict.PASS, 0.0, "mmio", 4, "p" * 500)
+            writer.write(case)
+            number += 1
+            sys.stdout.write(f"{number}\\n")
+            sys.stdout.flush()
+"""
+
+
+def test_kill_9_loses_nothing_that_had_ended(path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(WRITES_FOR_EVER), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        ended = [int(next(child.stdout)) for _ in range(500)]
+        os.kill(child.pid, signal.SIGKILL)
+        ended += [int(line) for line in child.stdout if line.endswith("\n")]
+        assert child.wait() == -signal.SIGKILL
+    cases = read_result(path).cases
+    assert len(cases) >= ended[-1]
+    assert [case.id for case in cases] == [f"case-{number}" for number in range(len(cases))]
