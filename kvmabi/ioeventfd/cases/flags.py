@@ -1,0 +1,73 @@
+"""Every combination of flag bits: those with a meaning, those inside the mask, those above it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Final
+
+from kvmabi import uapi
+from kvmabi.ioeventfd.cases.build import LENGTHS, OPEN_FIRST, PATTERN, SPOT, case, run, write
+from kvmabi.ioeventfd.contract import Bus
+from kvmabi.ioeventfd.steps import Case, GuestRun, Ioeventfd
+
+DEASSIGN: Final = uapi.KVM_IOEVENTFD_FLAG_DEASSIGN
+LOW_BITS: Final = (
+    uapi.KVM_IOEVENTFD_FLAG_DATAMATCH,
+    uapi.KVM_IOEVENTFD_FLAG_PIO,
+    uapi.KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY,
+    1 << 4,
+)
+"""The bits of today's mask but DEASSIGN; bit 4 (fast_mmio) has no macro."""
+HIGH_BITS: Final = tuple(1 << bit for bit in range(5, 32))
+HIGH_COMBINATIONS: Final = (0, *HIGH_BITS, 1 << 5 | 1 << 6, sum(HIGH_BITS))
+
+
+def cases() -> Iterator[Case]:
+    """Yield the family."""
+    for chosen in product((False, True), repeat=len(LOW_BITS)):
+        low = sum(bit for bit, on in zip(LOW_BITS, chosen, strict=True) if on)
+        for high in HIGH_COMBINATIONS:
+            for length in LENGTHS:
+                yield _assign(low | high, length)
+        yield from _deassign_with_more(low)
+
+
+def _accesses(flags: int, length: int) -> GuestRun:
+    """Return writes that would match the registration, on each bus that a guest can reach."""
+    return run(
+        write(Bus.MMIO, SPOT[Bus.MMIO], length or 4),
+        write(Bus.PIO, SPOT[Bus.PIO], length if length in (1, 2, 4) else 4),
+    )
+
+
+def _request(flags: int, length: int) -> Ioeventfd:
+    width = length or 4
+    datamatch = PATTERN & (1 << 8 * width) - 1
+    return Ioeventfd(SPOT[Bus.of_flags(flags)], length, flags, datamatch)
+
+
+def _assign(flags: int, length: int) -> Case:
+    one = _request(flags, length)
+    return case(
+        "flags",
+        (f"{flags:#010x}", f"len{length}"),
+        (OPEN_FIRST, one, _accesses(flags, length), one.deassign()),
+        bus=Bus.of_flags(flags),
+        length=length,
+    )
+
+
+def _deassign_with_more(low: int) -> Iterator[Case]:
+    """Yield deassigns that carry an unknown bit as well: it is not looked at."""
+    one = _request(low, 4)
+    for high in HIGH_COMBINATIONS[1:]:
+        wider = _request(low | high | DEASSIGN, 4)
+        yield case(
+            "flags-deassign",
+            (f"{wider.flags:#010x}",),
+            (OPEN_FIRST, one, wider, _accesses(low, 4), one.deassign()),
+            bus=Bus.of_flags(low),
+            length=4,
+            phase="deassigned",
+        )

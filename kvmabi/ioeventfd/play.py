@@ -1,0 +1,282 @@
+"""One case, played: every step on the real machine beside what the oracle says of it.
+
+Signals are counted once a guest run, for each eventfd, while exits are told apart by access: a
+write either signals or exits, so nothing can be missed unless two faults cancel each other out.
+What disagrees is played again, one access a run, so that the report names the very access.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from kvmabi.errors import GuestError
+from kvmabi.ioeventfd import promises
+from kvmabi.ioeventfd.compare import (
+    Disagreement,
+    compare_answer,
+    compare_count,
+    compare_run,
+)
+from kvmabi.ioeventfd.contract import Answer, Eventfd, Kernel, Reaction, Registration
+from kvmabi.ioeventfd.describe import access_text, errno_name, exit_text, step_text
+from kvmabi.ioeventfd.oracle import Expected, Oracle
+from kvmabi.ioeventfd.rig import Rig
+from kvmabi.ioeventfd.steps import (
+    Access,
+    Case,
+    CloseFd,
+    DupFd,
+    FillFd,
+    GuestRun,
+    Ioeventfd,
+    OpenFd,
+    ReplaceVm,
+    Step,
+    Together,
+)
+from kvmabi.vmm import Batch
+
+REPLAYS: Final = 2
+"""How often a disagreement is tried again, on a new VM each time."""
+TIDY_LIMIT: Final = 4
+"""With more than this many registrations left, a new VM costs less than deassigning them."""
+NEAR_MAX: Final = 1 << 63
+"""From this expected count on, poll's POLLERR is looked at as well."""
+
+Trace = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of a case: the promises that it tried; `seen_in` of `tries` tries disagreed."""
+
+    promises: tuple[int, ...]
+    disagreements: tuple[Disagreement, ...] = ()
+    tries: int = 1
+    seen_in: int = 0
+
+
+def play(case: Case, rig: Rig, kernel: Kernel) -> Played:
+    """Return what came of the case; one that disagrees is tried REPLAYS times more.
+
+    Raises OSError and KvmAbiError where the harness itself fails.
+    """
+    player = Player(case, rig, kernel)
+    first = player.play()
+    tried = tuple(sorted(player.promises))
+    if not first:
+        return Played(tried)
+    again = [Player(singly(case), rig, kernel).play() for _ in range(REPLAYS)]
+    told = next((each for each in again if each), first)
+    return Played(tried, tuple(told), 1 + REPLAYS, 1 + sum(map(bool, again)))
+
+
+def singly(case: Case) -> Case:
+    """Return the case with each guest run cut into runs of one access."""
+    return replace(case, steps=tuple(part for step in case.steps for part in _parts(step)))
+
+
+def _parts(step: Step) -> Iterator[Step]:
+    if isinstance(step, GuestRun):
+        yield from (replace(step, accesses=(access,)) for access in step.accesses)
+    else:
+        yield step
+
+
+class Player:
+    """Plays one case once. `trace` is given a line for each thing that happens."""
+
+    def __init__(self, case: Case, rig: Rig, kernel: Kernel, trace: Trace | None = None) -> None:
+        self._case = case
+        self._rig = rig
+        self._trace = trace
+        self._oracle = Oracle(kernel, rig.prepare(case.vcpus))
+        self._found: list[Disagreement] = []
+        self.promises: set[int] = set()
+        """The promises that decided what was expected so far."""
+
+    def play(self) -> list[Disagreement]:
+        """Carry out all steps, tidy up, and return what disagreed; empty where nothing did.
+
+        It stops behind the first step that disagrees: what follows would only be its consequence.
+        """
+        try:
+            self._play()
+        except BaseException:
+            self._rig.close()
+            raise
+        self._rig.close_fds()
+        if self._found:
+            self._rig.discard_machines()
+        return self._found
+
+    def _play(self) -> None:
+        for step in self._case.steps:
+            try:
+                self._step(step)
+            except GuestError as error:
+                self._guest_failed(step, error)
+            if self._found:
+                return
+        self._tidy()
+
+    def _step(self, step: Step) -> None:
+        rig, oracle = self._rig, self._oracle
+        match step:
+            case Ioeventfd():
+                self._ioeventfd(step)
+            case GuestRun():
+                self._guest_run(step)
+            case Together():
+                self._together(step)
+            case OpenFd():
+                rig.open_fd(step)
+                oracle.open_fd(step)
+            case DupFd():
+                rig.dup_fd(step)
+                oracle.dup_fd(step)
+            case CloseFd():
+                rig.close_fd(step)
+                oracle.close_fd(step)
+            case FillFd():
+                rig.fill_fd(step)
+                oracle.fill_fd(step)
+            case ReplaceVm():
+                rig.replace_vm(step)
+                oracle.replace_vm(step)
+        if self._trace and not isinstance(step, Ioeventfd | GuestRun | Together):
+            self._trace(step_text(step))
+
+    def _ioeventfd(self, step: Ioeventfd) -> None:
+        errno = self._rig.ioeventfd(step, self._address(step), self._oracle.flags(step))
+        self._answered(step_text(step), self._oracle.ioeventfd(step), errno)
+
+    def _answered(self, text: str, answer: Answer, errno: int) -> None:
+        self.promises.add(answer.promise)
+        if self._trace:
+            self._trace(f"{text} -> {errno_name(errno)}")
+        self._found += compare_answer(text, answer, errno)
+
+    def _address(self, what: Ioeventfd | Access) -> int:
+        return self._oracle.layout.resolve(what.place)
+
+    def _guest_run(self, step: GuestRun) -> None:
+        batch = self._rig.guest_run(step, self._address)
+        self._ran(step, self._oracle.guest_run(step), batch)
+
+    def _together(self, step: Together) -> None:
+        batches = self._run_at_once(step.runs)
+        expected = self._oracle.together(step)
+        for each, reactions, batch in zip(step.runs, expected, batches, strict=True):
+            self._trace_run(each, batch)
+            self._found += compare_run(each, reactions, batch)
+        self.promises.add(promises.CONCURRENCY)
+        self._compare_counts(step, [])
+
+    def _run_at_once(self, runs: Sequence[GuestRun]) -> list[Batch]:
+        """Run vCPUs at the same time, each in a thread of its own."""
+        results: dict[int, Batch | BaseException] = {}
+        start = threading.Barrier(len(runs))
+        for each in runs:
+            self._rig.machine(each.vm)
+
+        def go(index: int) -> None:
+            try:
+                start.wait()
+                results[index] = self._rig.guest_run(runs[index], self._address)
+            except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
+                results[index] = error
+
+        threads = [threading.Thread(target=go, args=(index,)) for index in range(len(runs))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        batches = [results[index] for index in range(len(runs))]
+        for failed in batches:
+            if isinstance(failed, BaseException):
+                raise failed
+        return [batch for batch in batches if isinstance(batch, Batch)]
+
+    def _ran(self, step: GuestRun, expected: Expected, batch: Batch) -> None:
+        self._trace_run(step, batch)
+        self._found += compare_run(step, expected, batch)
+        self.promises.update(each.promise for each in expected.reactions if each)
+        if expected.promised:
+            self._compare_counts(step, expected.reactions)
+
+    def _compare_counts(self, step: Step, reactions: Sequence[Reaction | None]) -> None:
+        """Compare what each eventfd holds with what was promised, and start from 0 again."""
+        for eventfd, name in self._names().items():
+            if eventfd.count >= NEAR_MAX:
+                self._compare_poll(step, eventfd, name)
+            seen = self._rig.count(name)
+            if self._trace:
+                self._trace(f"  eventfd {name} held {seen:#x}")
+            if seen != eventfd.count:
+                self._found += compare_count(
+                    step_text(step), reactions, name, expected=eventfd.count, seen=seen
+                )
+            eventfd.count = 0
+
+    def _compare_poll(self, step: Step, eventfd: Eventfd, name: str) -> None:
+        polls = self._rig.polls_as_error(name)
+        if polls != eventfd.overflown:
+            wanted, seen = (f"poll {'reports' if yes else 'does not report'} POLLERR for {name}"
+                            for yes in (eventfd.overflown, polls))
+            self._found.append(Disagreement(step_text(step), promises.SATURATION, wanted, seen))
+
+    def _names(self) -> dict[Eventfd, str]:
+        """Return a name for each eventfd that can still be read."""
+        return {eventfd: name for name, eventfd in self._oracle.eventfds().items()}
+
+    def _guest_failed(self, step: Step, error: GuestError) -> None:
+        full = any(eventfd.overflown for eventfd in self._names())
+        promise = promises.SATURATION if full else promises.SIGNAL
+        if self._trace:
+            self._trace(str(error))
+        self._found.append(
+            Disagreement(step_text(step), promise, "the guest goes on to its end", str(error))
+        )
+
+    def _tidy(self) -> None:
+        """Leave the VMs empty for the next case: deassign what is left, or drop them."""
+        left = [
+            (vm, registration)
+            for vm, contract in self._oracle.vms.items()
+            for registration in contract.registrations()
+        ]
+        if not left:
+            return
+        names = self._names()
+        if len(left) > TIDY_LIMIT or self._uses_pv_mmio() or not _all_named(left, names):
+            self._rig.discard_machines()
+            return
+        for vm, registration in left:
+            fd = names[registration.eventfd]
+            errno = self._rig.deassign(registration, fd, vm)
+            text = f"deassign at the end: {registration.bus} {registration.addr:#x}"
+            self._answered(text, Answer(0, promises.DEASSIGN), errno)
+
+    def _uses_pv_mmio(self) -> bool:
+        return any(isinstance(step, Ioeventfd) and step.pv_mmio for step in self._case.steps)
+
+    def _trace_run(self, step: GuestRun, batch: Batch) -> None:
+        if self._trace is None:
+            return
+        for index, (access, outcome) in enumerate(zip(step.accesses, batch.outcomes, strict=True)):
+            self._trace(
+                f"vm{step.vm} vcpu{step.vcpu}: {access_text(access)}: {outcome.cycles} cycles"
+            )
+            for each in batch.exits:
+                if each.access == index:
+                    self._trace(f"  exit: {exit_text(each)}")
+
+
+def _all_named(
+    left: Iterable[tuple[int, Registration]], names: dict[Eventfd, str]
+) -> bool:
+    return all(registration.eventfd in names for _, registration in left)

@@ -1,0 +1,228 @@
+"""The real side of a case: descriptors and VMs that act out its steps, and what they show.
+
+A rig belongs to one thread. It keeps a machine from case to case as long as nothing is registered
+in it any more, since making one costs more than most cases do.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Final
+
+from kvmabi import uapi
+from kvmabi.ioeventfd.contract import Registration
+from kvmabi.ioeventfd.steps import (
+    Access,
+    CloseFd,
+    DupFd,
+    FdKind,
+    FillFd,
+    GuestRun,
+    Ioeventfd,
+    Layout,
+    OpenFd,
+    ReplaceVm,
+)
+from kvmabi.kvm import System
+from kvmabi.vmm import Access as GuestAccess
+from kvmabi.vmm import Batch, ExerciserMachine
+
+FDS_EACH: Final = 24
+"""How many descriptors of its own a case may have open at once."""
+GUEST_DEADLINE_S: Final = 5.0
+_NO_FD: Final = -1
+_ERROR_OR_DATA: Final = select.POLLIN | select.POLLERR
+
+
+def _make_fd(kind: FdKind) -> int:
+    """Return a new descriptor of this kind, wherever the kernel puts it."""
+    match kind:
+        case FdKind.EVENTFD:
+            return os.eventfd(0, os.EFD_CLOEXEC)
+        case FdKind.SEMAPHORE:
+            return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+        case FdKind.NONBLOCKING:
+            return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        case FdKind.PIPE:
+            read_end, write_end = os.pipe()
+            os.close(write_end)
+            return read_end
+        case FdKind.FILE:
+            return os.memfd_create("kvmabi")
+        case FdKind.DIRECTORY:
+            return os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        case FdKind.EPOLL:
+            epoll = select.epoll()
+            try:
+                return os.dup(epoll.fileno())
+            finally:
+                epoll.close()
+        case FdKind.KVM:
+            return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+        case FdKind.MINUS_ONE | FdKind.CLOSED:
+            raise AssertionError(f"{kind} is not opened")
+
+
+class Rig:
+    """One thread's descriptors and machines.
+
+    `first_fd` starts a range of FDS_EACH descriptor numbers that nothing else in the process uses:
+    a number that a case has closed stays closed, whatever other threads open meanwhile. A machine
+    is made with one vCPU, or with two where a case needs them.
+    """
+
+    def __init__(self, system: System, first_fd: int) -> None:
+        self._system = system
+        self._free = list(range(first_fd + FDS_EACH - 1, first_fd - 1, -1))
+        self._fds: dict[str, int] = {}
+        self._kinds: dict[int, FdKind] = {}
+        self._machines: dict[int, ExerciserMachine] = {}
+        self._vcpus = 1
+        self._arg = uapi.kvm_ioeventfd()
+
+    def close(self) -> None:
+        """Close every descriptor and machine."""
+        self.close_fds()
+        self.discard_machines()
+
+    def machine(self, vm: int) -> ExerciserMachine:
+        """Return the machine that plays this VM of the case, made on first use."""
+        machine = self._machines.get(vm)
+        if machine is None:
+            machine = ExerciserMachine(self._system, vcpus=self._vcpus)
+            self._machines[vm] = machine
+        return machine
+
+    def prepare(self, vcpus: int) -> Layout:
+        """Have a machine with this many vCPUs ready, and return where its BARs are."""
+        if vcpus > self._vcpus or 0 not in self._machines:
+            self.discard_machines()
+            self._vcpus = vcpus
+        machine = self.machine(0)
+        return Layout(machine.bar0_gpa, machine.bar1_port)
+
+    def discard_machines(self) -> None:
+        """Close all machines with whatever is registered in them."""
+        with ExitStack() as stack:
+            for machine in self._machines.values():
+                stack.callback(machine.close)
+            self._machines.clear()
+        self._vcpus = 1
+
+    def replace_vm(self, step: ReplaceVm) -> None:
+        """Close one VM; the next use makes it anew."""
+        machine = self._machines.pop(step.vm, None)
+        if machine is not None:
+            machine.close()
+
+    def open_fd(self, step: OpenFd) -> None:
+        """Open a descriptor at a number of this rig's own."""
+        if step.kind is FdKind.MINUS_ONE:
+            self._fds[step.name] = _NO_FD
+            return
+        number = self._free.pop()
+        self._fds[step.name] = number
+        if step.kind is FdKind.CLOSED:
+            return
+        self._place(_make_fd(step.kind), number)
+        self._kinds[number] = step.kind
+
+    def dup_fd(self, step: DupFd) -> None:
+        """Give an open descriptor's file a second number."""
+        number = self._free.pop()
+        source = self._fds[step.of]
+        os.dup2(source, number, inheritable=False)
+        self._fds[step.name] = number
+        self._kinds[number] = self._kinds[source]
+
+    @staticmethod
+    def _place(fd: int, number: int) -> None:
+        try:
+            os.dup2(fd, number, inheritable=False)
+        finally:
+            os.close(fd)
+
+    def close_fd(self, step: CloseFd) -> None:
+        """Close a descriptor; its number stays with the name, unless that is opened again."""
+        number = self._fds[step.name]
+        os.close(number)
+        del self._kinds[number]
+        self._free.append(number)
+
+    def close_fds(self) -> None:
+        """Close what the case still has open, and forget its names."""
+        for number in self._kinds:
+            with suppress(OSError):
+                os.close(number)
+        self._free = sorted({*self._free, *self._fds.values()} - {_NO_FD}, reverse=True)
+        self._kinds.clear()
+        self._fds.clear()
+
+    def fill_fd(self, step: FillFd) -> None:
+        """Write a count to an eventfd."""
+        os.eventfd_write(self._fds[step.name], step.count)
+
+    def count(self, name: str) -> int:
+        """Read an eventfd to its end, and return what it held; 2^64 - 1 once it was full."""
+        number = self._fds[name]
+        if self._kinds[number] is FdKind.NONBLOCKING:
+            try:
+                return os.eventfd_read(number)
+            except BlockingIOError:
+                return 0
+        total = 0
+        while self._poll(name) & select.POLLIN:
+            total += os.eventfd_read(number)
+        return total
+
+    def polls_as_error(self, name: str) -> bool:
+        """Return whether poll reports POLLERR: an eventfd does so at its maximum alone."""
+        return bool(self._poll(name) & select.POLLERR)
+
+    def _poll(self, name: str) -> int:
+        poller = select.poll()
+        poller.register(self._fds[name], _ERROR_OR_DATA)
+        return next((events for _, events in poller.poll(0)), 0)
+
+    def ioeventfd(self, step: Ioeventfd, addr: int, flags: int) -> int:
+        """Carry out one KVM_IOEVENTFD, and return 0 or its errno."""
+        arg = self._arg
+        arg.datamatch = step.datamatch
+        arg.addr = addr
+        arg.len = step.len
+        arg.fd = self._fds[step.fd]
+        arg.flags = flags
+        return self.machine(step.vm).vm.try_ioeventfd(arg)
+
+    def deassign(self, registration: Registration, fd: str, vm: int) -> int:
+        """Take one registration out of a VM, and return 0 or the errno."""
+        arg = self._arg
+        arg.datamatch = registration.datamatch or 0
+        arg.addr = registration.addr
+        arg.len = registration.len
+        arg.fd = self._fds[fd]
+        arg.flags = registration.deassign_flags
+        return self.machine(vm).vm.try_ioeventfd(arg)
+
+    def guest_run(self, step: GuestRun, resolve: Callable[[Access], int]) -> Batch:
+        """Have a vCPU make its accesses, and return what came of them."""
+        accesses = [guest_access(access, resolve(access)) for access in step.accesses]
+        return self.machine(step.vm).perform(
+            accesses, vcpu=step.vcpu, deadline_s=GUEST_DEADLINE_S
+        )
+
+
+def guest_access(access: Access, address: int) -> GuestAccess:
+    """Return an access as the machine takes it."""
+    return GuestAccess(
+        bus=access.bus.value,
+        address=address,
+        width=access.width,
+        write=access.write,
+        data=access.values[0],
+        values=access.values if access.string else (),
+        insn=access.insn,
+    )
