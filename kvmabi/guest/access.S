@@ -1,24 +1,39 @@
 /*
- * The accesses themselves: one stub for each form of mailbox.h.
+ * The accesses themselves: one stub for each form of mailbox.h, and the loop over a batch.
  *
- * A stub is the access instruction with the landing pads right behind it: one-byte instructions
- * (push) of which each moves the stack pointer by 8. If KVM resumes the guest anywhere else than
- * at the very next instruction, too few pads run (or, where it runs the access again, the device
- * sees it twice). Pushes, because they leave every register alone that an access uses or fills.
+ * Right behind the access instruction of each stub stands a jump over landing pads: one-byte
+ * pushes, of which each moves the stack pointer by 8. If KVM resumes the guest at the very next
+ * instruction, that jump is taken and says that all is well. If KVM skips too much, by 1 to 15
+ * bytes, the guest lands on a pad (the jump's own second byte is one, 0x50 is push rax), runs those
+ * that are left, and their number tells how far it went astray. (If KVM runs the access again, the
+ * device sees it twice.) A jump rather than 16 pads to run, because instructions are dear where
+ * KVM emulates each.
  */
 #include "mailbox.h"
 
 	.intel_syntax noprefix
 	.code64
 
-/* Offsets in struct mailbox_request and struct mailbox_response; a test compares them. */
+/* Offsets in struct mailbox and its requests and responses; a test compares them. */
+	.set BOX_CURRENT, 12
+	.set BOX_COUNT, 20
+	.set BOX_STACK, 56
+	.set BOX_TIMED, 64
+	.set BOX_REQUESTS, 80
+	.set BOX_RESPONSES, 3152
+	.set BOX_CODE, 8784
 	.set REQUEST_ADDRESS, 0
 	.set REQUEST_DATA, 8
+	.set REQUEST_FORM, 16
 	.set REQUEST_COUNT, 20
+	.set REQUEST_BUFFER, 24
+	.set REQUEST_INSN_LENGTH, 28
+	.set REQUEST_INSN, 32
+	.set REQUEST_BYTES, 48
 	.set RESPONSE_VALUE, 0
 	.set RESPONSE_CYCLES, 8
 	.set RESPONSE_LANDING, 16
-	.set RESPONSE_DONE, 20
+	.set RESPONSE_BYTES, 24
 
 	.section .text.start, "ax"
 
@@ -34,61 +49,118 @@ _start:
 	.text
 
 /*
- * void access_run(request *rdi, response *rsi, void *stub rdx, void *buffer rcx)
+ * void access_batch(struct mailbox *rdi): serve `count` requests.
  *
- * Each stub finds: rax = data, rbx = address, dx = port, rcx = count, r11 = buffer.
+ * A stub finds rax = data, rbx = address, dx = port; it may use rcx, rsi and rdi. Kept throughout:
+ * rbp = mailbox, r12 = request, r13 = response, r14 = index, r15 = count, r11 = where a stub goes
+ * on, r10 = where it goes astray, r9 = `landing` and `done` as they should be, r8 = start time.
  */
-	.globl access_run
-access_run:
+	.globl access_batch
+access_batch:
 	push	rbx
+	push	rbp
 	push	r12
 	push	r13
 	push	r14
 	push	r15
-	mov	r12, rdi
-	mov	r13, rsi
-	mov	r14, rdx
-	mov	r11, rcx
+	mov	rbp, rdi
+	mov	[rbp + BOX_STACK], rsp
+	lea	r12, [rbp + BOX_REQUESTS]
+	lea	r13, [rbp + BOX_RESPONSES]
+	xor	r14d, r14d
+	mov	r15d, [rbp + BOX_COUNT]
+	lea	r10, [rip + astray]
+	movabs	r9, MAILBOX_LANDING_PADS + (1 << 32)
+	test	r15d, r15d
+	jz	batch_served
+	cmp	dword ptr [rbp + BOX_TIMED], 0
+	jnz	timed_batch
+
+	lea	r11, [rip + plain_done]
+plain_next:
+	mov	[rbp + BOX_CURRENT], r14d
 	mov	rbx, [r12 + REQUEST_ADDRESS]
-	mov	ecx, [r12 + REQUEST_COUNT]
-	mov	r10, [r12 + REQUEST_DATA]
-	mov	r15, rsp
+	mov	rax, [r12 + REQUEST_DATA]
+	mov	edx, ebx
+	mov	ecx, [r12 + REQUEST_FORM]
+	jmp	[access_stubs + rcx * 8]
+plain_done:
+	mov	[r13 + RESPONSE_VALUE], rax
+	mov	[r13 + RESPONSE_LANDING], r9
+	add	r12, REQUEST_BYTES
+	add	r13, RESPONSE_BYTES
+	inc	r14d
+	cmp	r14d, r15d
+	jb	plain_next
+
+batch_served:
+	mov	dword ptr [rbp + BOX_CURRENT], MAILBOX_NOTHING
+	pop	r15
+	pop	r14
+	pop	r13
+	pop	r12
+	pop	rbp
+	pop	rbx
+	ret
+
+timed_batch:
+	lea	r11, [rip + timed_done]
+timed_next:
+	mov	[rbp + BOX_CURRENT], r14d
+	mov	rbx, [r12 + REQUEST_ADDRESS]
+	mov	ecx, [r12 + REQUEST_FORM]
+	mov	rsi, [access_stubs + rcx * 8]
 	lfence
 	rdtsc
 	shl	rdx, 32
-	or	rdx, rax
-	mov	r8, rdx
-	mov	rax, r10
-	mov	rdx, rbx
-	jmp	r14
-
-access_done:
-	mov	r9, rax
-	mov	r10, rsp
+	lea	r8, [rdx + rax]
+	mov	rax, [r12 + REQUEST_DATA]
+	mov	edx, ebx
+	jmp	rsi
+timed_done:
+	mov	[r13 + RESPONSE_VALUE], rax
 	lfence
 	rdtsc
 	shl	rdx, 32
 	or	rax, rdx
 	sub	rax, r8
-	mov	rsp, r15
-	sub	r15, r10
-	shr	r15, 3
-	mov	[r13 + RESPONSE_VALUE], r9
 	mov	[r13 + RESPONSE_CYCLES], rax
-	mov	[r13 + RESPONSE_LANDING], r15d
-	mov	dword ptr [r13 + RESPONSE_DONE], 1
-	pop	r15
-	pop	r14
-	pop	r13
-	pop	r12
-	pop	rbx
-	ret
+	mov	[r13 + RESPONSE_LANDING], r9
+	add	r12, REQUEST_BYTES
+	add	r13, RESPONSE_BYTES
+	inc	r14d
+	cmp	r14d, r15d
+	jb	timed_next
+	jmp	batch_served
 
+/* Landed on a pad: count the pushes, write that down in r9 for this access only, and go on. */
+astray:
+	mov	rcx, [rbp + BOX_STACK]
+	xchg	rcx, rsp
+	sub	rcx, rsp
+	neg	rcx
+	shr	rcx, 3
+	mov	[r13 + RESPONSE_LANDING], ecx
+	mov	dword ptr [r13 + RESPONSE_LANDING + 4], 1
+	mov	[r13 + RESPONSE_VALUE], rax
+	add	r12, REQUEST_BYTES
+	add	r13, RESPONSE_BYTES
+	inc	r14d
+	cmp	r14d, r15d
+	jae	batch_served
+	cmp	dword ptr [rbp + BOX_TIMED], 0
+	jnz	timed_next
+	jmp	plain_next
+
+/* 0xeb 0x50: jump 80 bytes ahead of its end; there are 14 pads and a way out for the astray. */
 	.macro	LAND
-	.rept	MAILBOX_LANDING_PADS
+	.byte	0xeb, 0x50
+	.rept	MAILBOX_LANDING_PADS - 2
 	push	rax
 	.endr
-	jmp	access_done
+	jmp	r10
+	.fill	80 - (MAILBOX_LANDING_PADS - 2) - 3, 1, 0xcc
+	jmp	r11
 	.endm
 
 store_1:	mov	[rbx], al
@@ -100,7 +172,8 @@ store_4:	mov	[rbx], eax
 store_8:	mov	[rbx], rax
 	LAND
 store_16:
-	movups	xmm0, [r11]
+	mov	esi, [r12 + REQUEST_BUFFER]
+	movups	xmm0, [rsi]
 	movups	[rbx], xmm0
 	LAND
 
@@ -128,22 +201,25 @@ in_4:	in	eax, dx
 	LAND
 
 	.macro	MOVS_TO name, insn
-\name:	mov	rdi, rbx
-	mov	rsi, r11
+\name:	mov	ecx, [r12 + REQUEST_COUNT]
+	mov	esi, [r12 + REQUEST_BUFFER]
+	mov	rdi, rbx
 	rep \insn
 	LAND
 	.endm
 
 	.macro	MOVS_FROM name, insn
-\name:	mov	rdi, r11
+\name:	mov	ecx, [r12 + REQUEST_COUNT]
+	mov	edi, [r12 + REQUEST_BUFFER]
 	mov	rsi, rbx
 	rep \insn
 	LAND
 	.endm
 
 	.macro	STRING_PORT name, insn
-\name:	mov	rdi, r11
-	mov	rsi, r11
+\name:	mov	ecx, [r12 + REQUEST_COUNT]
+	mov	edi, [r12 + REQUEST_BUFFER]
+	mov	esi, edi
 	rep \insn
 	LAND
 	.endm
@@ -163,14 +239,25 @@ in_4:	in	eax, dx
 	STRING_PORT ins_2, insw
 	STRING_PORT ins_4, insd
 
-/* What a custom instruction's pads jump to: see exerciser.c. */
-	.globl access_landed
-access_landed:
-	jmp	access_done
+/* The request's own instruction, put into `code` so that it ends where the landing begins. */
+custom:
+	mov	rsi, [r12 + REQUEST_INSN]
+	mov	[rbp + BOX_CODE], rsi
+	mov	rsi, [r12 + REQUEST_INSN + 8]
+	mov	[rbp + BOX_CODE + 8], rsi
+	mov	ecx, [r12 + REQUEST_INSN_LENGTH]
+	lea	rsi, [rbp + BOX_CODE + MAILBOX_INSN_BYTES]
+	sub	rsi, rcx
+	jmp	rsi
+
+/* What exerciser.c copies behind it; it runs anywhere. */
+	.globl access_landing, access_landing_end
+access_landing:
+	LAND
+access_landing_end:
 
 	.section .rodata
 	.balign	8
-	.globl access_stubs
 access_stubs:
 	.quad	store_1, store_2, store_4, store_8, store_16
 	.quad	load_1, load_2, load_4, load_8
@@ -180,3 +267,4 @@ access_stubs:
 	.quad	movs_from_1, movs_from_2, movs_from_4, movs_from_8
 	.quad	outs_1, outs_2, outs_4
 	.quad	ins_1, ins_2, ins_4
+	.quad	custom

@@ -3,7 +3,9 @@
  *
  * The host fills `requests` and `count`, and enters the guest, which serves them in order, fills
  * `responses`, and halts. The same layout stands in mailbox.py; a test compares the two.
- * All numbers are little endian; every struct is free of padding.
+ * All numbers are little endian; every struct is free of padding. The guest trusts the host: it
+ * checks nothing of a request. On some KVM back ends each of its instructions costs a third of a
+ * microsecond, so the host works out what it can.
  */
 #ifndef KVMABI_MAILBOX_H
 #define KVMABI_MAILBOX_H
@@ -14,6 +16,7 @@
 #define MAILBOX_INSN_BYTES 16
 #define MAILBOX_NOTHING 0xffffffff
 #define MAILBOX_LANDING_PADS 16
+#define MAILBOX_CODE_BYTES 128
 
 #ifndef __ASSEMBLER__
 
@@ -24,7 +27,6 @@ enum mailbox_status {
 	MAILBOX_SERVING,
 	MAILBOX_NO_DEVICE,	/* no PCI 1b36:0005 on bus 0 */
 	MAILBOX_ODD_BARS,	/* BAR0 is no memory, or BAR1 no I/O, or one has no size */
-	MAILBOX_BAD_REQUEST,	/* `current` names a request that the guest cannot serve */
 };
 
 /* `form` of a request: what kind of instruction makes the access. */
@@ -58,7 +60,7 @@ enum mailbox_form {
 	FORM_INS_1,		/* rep insb, to the buffer */
 	FORM_INS_2,
 	FORM_INS_4,
-	FORM_CUSTOM,		/* the instruction bytes of the request, with FORM_STORE's registers */
+	FORM_CUSTOM,		/* `insn`: a store of rax to [rbx], or an out of rax to dx */
 	FORM_COUNT,
 };
 
@@ -68,15 +70,15 @@ struct mailbox_request {
 	unsigned long long data;	/* the accumulator before the access */
 	unsigned int form;
 	unsigned int count;		/* elements of a string access */
-	unsigned int buffer;		/* offset in `buffer` of its elements */
+	unsigned int buffer;		/* guest address of its elements, in `buffer` */
 	unsigned int insn_length;
-	unsigned char insn[MAILBOX_INSN_BYTES];
+	unsigned char insn[MAILBOX_INSN_BYTES];	/* the instruction, up against the end */
 };
 
 struct mailbox_response {
 	unsigned long long value;	/* the accumulator after the access */
-	unsigned long long cycles;	/* by the time-stamp counter, landing pads included */
-	unsigned int landing;		/* landing pads that ran: all of them, or KVM went astray */
+	unsigned long long cycles;	/* by the time-stamp counter, where the batch is timed */
+	unsigned int landing;		/* MAILBOX_LANDING_PADS, or fewer if KVM went astray */
 	unsigned int done;
 };
 
@@ -92,11 +94,13 @@ struct mailbox {
 	unsigned int bar1_bytes;
 	unsigned int bdf;		/* bus << 8 | device << 3 | function */
 	unsigned long long served;	/* requests since the start */
-	unsigned long long reserved;
+	unsigned long long stack;	/* the guest's own: the stack pointer during a batch */
+	unsigned int timed;		/* written by the host: whether to take the cycles */
+	unsigned int reserved[3];
 	struct mailbox_request requests[MAILBOX_BATCH];
 	struct mailbox_response responses[MAILBOX_BATCH];
 	unsigned char buffer[MAILBOX_BUFFER_BYTES];
-	unsigned char code[64];		/* the guest's own: a FORM_CUSTOM instruction and its pads */
+	unsigned char code[MAILBOX_CODE_BYTES];	/* the guest's own: a FORM_CUSTOM stub */
 };
 
 #endif

@@ -31,7 +31,6 @@ class Status(enum.IntEnum):
     SERVING = 2
     NO_DEVICE = 3
     ODD_BARS = 4
-    BAD_REQUEST = 5
 
 
 class Form(enum.IntEnum):
@@ -69,7 +68,7 @@ class Form(enum.IntEnum):
     CUSTOM = 29
 
 
-HEADER: Final = Struct("<QIIIIQIIIIQQ")
+HEADER: Final = Struct("<QIIIIQIIIIQQI12s")
 HEADER_FIELDS: Final = (
     "magic",
     "status",
@@ -82,12 +81,15 @@ HEADER_FIELDS: Final = (
     "bar1_bytes",
     "bdf",
     "served",
+    "stack",
+    "timed",
     "reserved",
 )
 STATUS: Final = 8
 CURRENT: Final = 12
 VCPU: Final = 16
 COUNT: Final = 20
+TIMED: Final = 64
 
 REQUEST: Final = Struct("<QQIIII16s")
 REQUEST_FIELDS: Final = ("address", "data", "form", "count", "buffer", "insn_length", "insn")
@@ -99,5 +101,5 @@ RESPONSES: Final = REQUESTS + BATCH * REQUEST.size
 
 BUFFER: Final = RESPONSES + BATCH * RESPONSE.size
 CODE: Final = BUFFER + BUFFER_BYTES
-CODE_BYTES: Final = 64
+CODE_BYTES: Final = 128
 MAILBOX_BYTES: Final = CODE + CODE_BYTES

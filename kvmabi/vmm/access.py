@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
     """How many of the 16 landing pads right behind the instruction ran: all, or KVM resumed
     elsewhere than at the next instruction."""
     cycles: int
-    """By the guest's time-stamp counter, with some 20 of the measurement's own."""
+    """By the guest's time-stamp counter, the measurement's own included; 0 where not timed."""
     value: int
     """The accumulator after the access: what a plain read gave, and what a write left as it was."""
     values: tuple[int, ...] = ()

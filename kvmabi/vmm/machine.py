@@ -74,15 +74,22 @@ class ExerciserMachine:
         return _base(self.testdev.io.bar.base, "BAR1")
 
     def perform(
-        self, accesses: Sequence[Access], *, vcpu: int = 0, deadline_s: float = 5.0
+        self,
+        accesses: Sequence[Access],
+        *,
+        vcpu: int = 0,
+        deadline_s: float = 5.0,
+        timed: bool = False,
     ) -> Batch:
         """What came of these accesses, made one after the other by one vCPU.
+
+        `timed` has the guest take the cycles of each, which makes them somewhat slower.
 
         Exits are answered by the machine's devices (all ones where there is none), and recorded.
         Raises UsageError for an access that the guest cannot or must not make; GuestTimeout,
         GuestCrash and IoctlError where the guest is lost, and GuestError for every call after that.
         """
-        return self._seats[vcpu].perform(accesses, deadline_s)
+        return self._seats[vcpu].perform(accesses, deadline_s, timed)
 
     def _make_devices(self, stack: ExitStack) -> None:
         lock = threading.RLock()
@@ -104,7 +111,8 @@ class ExerciserMachine:
 
     def _make_seat(self, system: System, index: int, hazardous: bool) -> Seat:
         gpa = layout.mailbox_gpa(index)
-        requests = Requests(self.ram.part(gpa, mailbox.MAILBOX_BYTES), hazardous=hazardous)
+        view = self.ram.part(gpa, mailbox.MAILBOX_BYTES)
+        requests = Requests(view, gpa, hazardous=hazardous)
         requests.words[mailbox.VCPU >> 2] = index
         vcpu = self.vm.create_vcpu(index)
         vcpu.set_cpuid2(system.supported_cpuid)

@@ -64,11 +64,15 @@ class _StringRead(NamedTuple):
 
 
 class Requests:
-    """One vCPU's mailbox; `view` is its memory. `hazardous` allows stores of 16 bytes."""
+    """One vCPU's mailbox; `view` is its memory, and lies at `gpa`.
 
-    def __init__(self, view: memoryview, *, hazardous: bool = False) -> None:
+    `hazardous` allows stores of 16 bytes.
+    """
+
+    def __init__(self, view: memoryview, gpa: int, *, hazardous: bool = False) -> None:
         self.view = view
         self.words = view[: mailbox.CODE].cast("I")
+        self._buffer_gpa = gpa + mailbox.BUFFER
         self._hazardous = hazardous
         self._posted = 0
         self._buffer_used = 0
@@ -79,7 +83,7 @@ class Requests:
         """How many requests the guest was asked to serve."""
         return self._posted
 
-    def post(self, accesses: Sequence[Access], start: int) -> int:
+    def post(self, accesses: Sequence[Access], start: int, timed: bool = False) -> int:
         """Ask for the accesses from index `start` on; how many of them went into this batch.
 
         Raises UsageError for one that the guest cannot make, or must not.
@@ -108,6 +112,7 @@ class Requests:
         size = index * _RESPONSE_BYTES
         view[mailbox.RESPONSES : mailbox.RESPONSES + size] = _NO_RESPONSES[:size]
         self.words[mailbox.COUNT >> 2] = self._posted = index
+        self.words[mailbox.TIMED >> 2] = timed
         return index
 
     def collect(self) -> list[Outcome]:
@@ -158,8 +163,9 @@ class Requests:
         if count and not access.write:
             self._string_reads.append(_StringRead(index, buffer, width, count))
         data = access.data & 0xFFFF_FFFF_FFFF_FFFF if access.write else 0
-        buffer = buffer if elements else 0
-        _pack_request(self.view, at, access.address, data, form, count, buffer, len(code), code)
+        gpa = self._buffer_gpa + buffer
+        insn = code.rjust(mailbox.INSN_BYTES, b"\0")
+        _pack_request(self.view, at, access.address, data, form, count, gpa, len(code), insn)
         return True
 
     def _decode(self, access: Access) -> tuple[bytes, int, bytes]:

@@ -52,7 +52,7 @@ class Seat:
         self._pio = pio
         self._lost = ""
 
-    def perform(self, accesses: Sequence[Access], deadline_s: float) -> Batch:
+    def perform(self, accesses: Sequence[Access], deadline_s: float, timed: bool) -> Batch:
         """What came of these accesses; see `ExerciserMachine.perform`."""
         if self._lost:
             raise GuestError(f"the guest of this vCPU is lost: {self._lost}")
@@ -61,7 +61,7 @@ class Seat:
         deadline = time.monotonic() + deadline_s
         start = 0
         while start < len(accesses):
-            posted = self.requests.post(accesses, start)
+            posted = self.requests.post(accesses, start, timed)
             self.run_to_halt(exits, start, deadline, deadline_s)
             self.requests.check()
             outcomes += self.requests.collect()
