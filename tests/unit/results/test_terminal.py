@@ -196,13 +196,15 @@ def test_progress_is_not_drawn_at_every_record(tally: Tally, monkeypatch) -> Non
 def test_no_color_is_honoured(run_record, tally: Tally, monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     colours = {}
-    for no_color in ("", "1"):
-        monkeypatch.setenv("NO_COLOR", no_color)
+    for no_color in (False, True):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        if no_color:
+            monkeypatch.setenv("NO_COLOR", "1")
         out = io.StringIO()
         console = Console(file=out, force_terminal=True, width=120)
         print_summary(console, run_record, tally, 1.0, promises={}, repro="x")
         colours[no_color] = "\x1b[32m" in out.getvalue()
-    assert colours == {"": True, "1": False}
+    assert colours == {False: True, True: False}
 
 
 def test_off_a_terminal_tables_have_a_fixed_width(monkeypatch) -> None:
