@@ -9,6 +9,7 @@ Needs the pinned ``ziglang`` package, whose compiler it runs (its version is par
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,8 @@ SOURCES = ("access.S", "exerciser.c", "pci.c")
 LINKER_SCRIPT = "exerciser.ld"
 
 FLAGS = (
-    *("-target", "x86_64-freestanding-none", "-std=c11", "-O2", "-g0", "-Wall", "-Wextra", "-Werror"),
+    *("-target", "x86_64-freestanding-none", "-std=c11", "-O2", "-g0"),
+    *("-Wall", "-Wextra", "-Werror"),
     *("-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-fno-pie"),
     # Nothing calls back into a library, and interrupts find no stack of their own.
     *("-fno-stack-protector", "-fno-sanitize=all", "-fno-builtin", "-mno-red-zone"),
@@ -41,15 +43,10 @@ def build_guest(source: Path = GUEST) -> bytes:
         image = Path(scratch) / "image.elf"
         command = [sys.executable, "-m", "ziglang", "cc", *FLAGS]
         command += [f"-Wl,-T,{LINKER_SCRIPT}", *SOURCES, "-o", str(image)]
-        caches = {name: scratch for name in ("ZIG_LOCAL_CACHE_DIR", "ZIG_GLOBAL_CACHE_DIR")}
-        subprocess.run(command, cwd=source, env={**_environment(), **caches}, check=True)
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("ZIG_")}
+        caches = dict.fromkeys(("ZIG_LOCAL_CACHE_DIR", "ZIG_GLOBAL_CACHE_DIR"), scratch)
+        subprocess.run(command, cwd=source, env=plain | caches, check=True)
         return image.read_bytes()
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {name: value for name, value in os.environ.items() if not name.startswith("ZIG_")}
 
 
 def main() -> int:

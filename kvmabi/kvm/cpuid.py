@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from struct import pack
+from typing import TYPE_CHECKING
 
 from kvmabi import uapi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 HEADER_BYTES = ctypes.sizeof(uapi.kvm_cpuid2)
 ENTRY_BYTES = ctypes.sizeof(uapi.kvm_cpuid_entry2)
@@ -39,9 +43,10 @@ class Cpuid:
 
     def find(self, function: int, index: int = 0) -> uapi.kvm_cpuid_entry2 | None:
         """The entry of this function and index; None where KVM gives none."""
-        for entry in self:
-            if entry.function == function and entry.index == index:
-                return entry
+        wanted = pack("<II", function, index)
+        for offset in range(HEADER_BYTES, len(self.raw), ENTRY_BYTES):
+            if self.raw.startswith(wanted, offset):
+                return uapi.kvm_cpuid_entry2.from_buffer_copy(self.raw, offset)
         return None
 
     @property

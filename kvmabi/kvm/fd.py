@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from fcntl import ioctl
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from kvmabi import uapi
 from kvmabi.errors import IoctlError
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class KvmFd:
@@ -31,7 +33,7 @@ class KvmFd:
         request: int = getattr(uapi, name)
         while True:
             try:
-                return ioctl(self.fd, request, arg)
+                return int(ioctl(self.fd, request, arg))
             except OSError as error:
                 if error.errno != errno.EINTR:
                     raise IoctlError(error.errno or 0, name, self.kind, advice) from None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import grp
 import os
 from functools import cached_property
+from pathlib import Path
 
 from kvmabi import uapi
 from kvmabi.errors import IoctlError, KvmUnavailable
@@ -76,9 +76,9 @@ class System(KvmFd):
         count = int.from_bytes(table[:4], "little")
         return Cpuid(bytes(table[: HEADER_BYTES + count * ENTRY_BYTES]))
 
-    def create_vm(self, type: int = 0) -> VM:
-        """A new VM of this machine type (0 is the only one of x86 without confidential VMs)."""
-        return VM(self.call("KVM_CREATE_VM", type), self)
+    def create_vm(self, machine_type: int = 0) -> VM:
+        """A new VM of this type (0 is the only one of x86 without confidential VMs)."""
+        return VM(self.call("KVM_CREATE_VM", machine_type), self)
 
     def max_vcpus(self) -> int:
         """How many vCPUs KVM recommends at most for one VM."""
@@ -101,7 +101,7 @@ def _cannot_open(path: str, error: OSError) -> str:
 
 def _group_of(path: str) -> str:
     try:
-        name = grp.getgrgid(os.stat(path).st_gid).gr_name
+        name = Path(path).group()
     except (OSError, KeyError):
         return "kvm"
     return name if name != "root" else "kvm"

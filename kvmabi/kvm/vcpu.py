@@ -7,14 +7,25 @@ import mmap
 import time
 from contextlib import suppress
 from fcntl import ioctl
+from typing import TYPE_CHECKING
 
 from kvmabi import uapi
 from kvmabi.errors import GuestTimeout, IoctlError
-from kvmabi.kvm.cpuid import Cpuid
 from kvmabi.kvm.deadline import Guard
 from kvmabi.kvm.fd import KvmFd
 
+if TYPE_CHECKING:
+    from kvmabi.kvm.cpuid import Cpuid
+
 _KVM_RUN = uapi.KVM_RUN
+
+
+def run_offset(field: str) -> int:
+    """The offset in bytes of a field of `struct kvm_run`."""
+    return int(getattr(uapi.kvm_run, field).offset)
+
+
+_REASON_WORD = run_offset("exit_reason") >> 2
 
 
 class Vcpu(KvmFd):
@@ -66,7 +77,7 @@ class Vcpu(KvmFd):
                 raise self.run_error(error, deadline_s)
         finally:
             guard.disarm()
-        return self.run_words[2]
+        return self.run_words[_REASON_WORD]
 
     def run_error(self, error: int, deadline_s: float) -> GuestTimeout | IoctlError:
         """What to raise where KVM_RUN failed with errno `error` under an armed guard."""

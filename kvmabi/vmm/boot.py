@@ -7,11 +7,14 @@ of flat 64-bit code and data.
 from __future__ import annotations
 
 from struct import pack
+from typing import TYPE_CHECKING
 
 from kvmabi import uapi
-from kvmabi.kvm import Vcpu
 from kvmabi.vmm import layout
 from kvmabi.vmm.loader import Segment
+
+if TYPE_CHECKING:
+    from kvmabi.kvm import Vcpu
 
 PRESENT = 1 << 0
 WRITABLE = 1 << 1

@@ -10,7 +10,7 @@ UNCLAIMED_KEPT = 64
 
 
 class Device(Protocol):
-    """What answers a range of a bus. `offset` is always inside the range, with all of the access."""
+    """What answers a range of a bus; every access that it gets lies wholly in the range."""
 
     def read(self, offset: int, size: int) -> bytes:
         """The `size` bytes at this offset, little endian."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from kvmabi import uapi
-from kvmabi.kvm import VM
+
+if TYPE_CHECKING:
+    from kvmabi.kvm import VM
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,20 @@ class KvmRegistrar:
         flags = uapi.KVM_IOEVENTFD_FLAG_PIO if bus == "pio" else 0
         if doorbell.datamatch is not None:
             flags |= uapi.KVM_IOEVENTFD_FLAG_DATAMATCH
-        ways = [(doorbell.width, flags, "plain")]
+        plain = Registration(doorbell, address, doorbell.width, flags, "plain")
         if doorbell.pv:
             pv_flags = flags | uapi.KVM_IOEVENTFD_FLAG_PV_MMIO
-            ways = [(doorbell.width, pv_flags, "pv-mmio"), (0, flags, "any-length"), *ways]
-        registration = None
-        for length, flags_, how in ways:
-            registration = Registration(doorbell, address, length, flags_, how)
-            error = self._vm.try_ioeventfd(_argument(registration))
-            registration = Registration(doorbell, address, length, flags_, how, error)
-            if error != errno.EINVAL:
-                break
-        assert registration is not None
-        return registration
+            for way in (
+                replace(plain, flags=pv_flags, how="pv-mmio"),
+                replace(plain, length=0, how="any-length"),
+            ):
+                tried = self._try(way)
+                if tried.error != errno.EINVAL:
+                    return tried
+        return self._try(plain)
+
+    def _try(self, wanted: Registration) -> Registration:
+        return replace(wanted, error=self._vm.try_ioeventfd(_argument(wanted)))
 
     def deassign(self, registration: Registration) -> None:
         """Take back what `assign` gave; raises IoctlError where the kernel lost it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from itertools import pairwise
 
 from elftools.common.exceptions import ELFError
 from elftools.construct import ConstructError
@@ -90,10 +91,8 @@ def _segment(header: object, data: bytes, low: int, high: int, name: str) -> Seg
 def _check_segments(segments: tuple[Segment, ...], entry: int, name: str) -> None:
     if not segments:
         raise ImageError(f"{name} has nothing to load")
-    for one, next_one in zip(segments, segments[1:], strict=False):
+    for one, next_one in pairwise(segments):
         if one.end > next_one.gpa:
-            raise ImageError(
-                f"{name}: the segments at {one.gpa:#x} and {next_one.gpa:#x} overlap"
-            )
+            raise ImageError(f"{name}: the segments at {one.gpa:#x} and {next_one.gpa:#x} overlap")
     if not any(segment.gpa <= entry < segment.end for segment in segments):
         raise ImageError(f"{name}: the entry point {entry:#x} lies in no segment")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import lru_cache
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kvmabi.errors import GuestError, UsageError
 from kvmabi.guest import exerciser_image, mailbox
-from kvmabi.kvm import VM, System
 from kvmabi.vmm import boot, layout
 from kvmabi.vmm.access import MMIO, PIO, Access, Batch, Exit
 from kvmabi.vmm.bus import Bus
@@ -23,6 +20,12 @@ from kvmabi.vmm.pci import CONFIG_ADDRESS_PORT, CONFIG_PORTS, PciHost
 from kvmabi.vmm.requests import Requests
 from kvmabi.vmm.seat import Seat
 from kvmabi.vmm.testdev import BAR0_BYTES, BAR1_BYTES, PciTestdev
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from kvmabi.kvm import VM, System
 
 BOOT_DEADLINE_S = 10.0
 

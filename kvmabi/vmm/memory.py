@@ -35,7 +35,8 @@ class Ram:
         """The offset in `view` of that many bytes at `gpa`; GuestError where not all are RAM."""
         if size_bytes < 0 or not self.gpa <= gpa <= self.end - size_bytes:
             raise GuestError(
-                f"{size_bytes} bytes at gpa {gpa:#x} are not in RAM ({self.gpa:#x} to {self.end:#x})"
+                f"{size_bytes} bytes at gpa {gpa:#x} are not in RAM, "
+                f"which is {self.gpa:#x} to {self.end:#x}"
             )
         return gpa - self.gpa
 

@@ -5,11 +5,14 @@ Source: PCI Local Bus Specification 3.0, 3.2.2.3.2 (mechanism 1) and chapter 6 (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from kvmabi.vmm.bus import Bus, Device
-from kvmabi.vmm.doorbell import Doorbell, Registrar, Registration
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvmabi.vmm.bus import Bus, Device
+    from kvmabi.vmm.doorbell import Doorbell, Registrar, Registration
 
 CONFIG_ADDRESS_PORT = 0xCF8
 CONFIG_PORTS = 8

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvmabi.errors import GuestError, UsageError
 from kvmabi.guest import encodings, mailbox
 from kvmabi.guest.mailbox import Form
 from kvmabi.vmm import layout
 from kvmabi.vmm.access import MMIO, PIO, Access, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _PLAIN = {
     (MMIO, 1, True): Form.STORE_1,
@@ -45,6 +47,7 @@ _STRING = {
     (PIO, 4, False): Form.INS_4,
 }
 _PLAIN_CODES = {key: int(form) for key, form in _PLAIN.items()}
+HAZARDOUS_WIDTH = 16
 _LIMIT = {MMIO: layout.MAPPED_BYTES, PIO: layout.PORTS}
 
 _pack_plain = struct.Struct("<QQI").pack_into
@@ -57,10 +60,10 @@ _RESPONSE_BYTES = mailbox.RESPONSE.size
 class _StringRead(NamedTuple):
     """A request whose result lies in the buffer."""
 
-    index: int
-    offset: int
+    request: int
+    start: int
     width: int
-    count: int
+    elements: int
 
 
 class Requests:
@@ -102,7 +105,7 @@ class Requests:
                 if not 0 <= address < _LIMIT[bus]:
                     raise ValueError
                 _pack_plain(view, at, address, data if write else 0, form)
-            except (KeyError, ValueError, struct.error):
+            except (KeyError, ValueError, struct.error):  # not ordinary, or not possible
                 if not self._post_special(access, index, at):
                     break
             if bus == MMIO and layout.RAM_GPA - width < address < layout.RAM_END:
@@ -124,13 +127,13 @@ class Requests:
                 self.view[mailbox.RESPONSES : end]
             )
         ]
-        for index, offset, width, count in self._string_reads:
-            data = self.view[mailbox.BUFFER + offset :]
+        for request, start, width, elements in self._string_reads:
+            data = self.view[mailbox.BUFFER + start :]
             values = (
                 int.from_bytes(data[at : at + width], "little")
-                for at in range(0, width * count, width)
+                for at in range(0, width * elements, width)
             )
-            outcomes[index] = outcomes[index]._replace(values=tuple(values))
+            outcomes[request] = outcomes[request]._replace(values=tuple(values))
         return outcomes
 
     def current(self) -> int:
@@ -151,57 +154,64 @@ class Requests:
         self.view.release()
 
     def _post_special(self, access: Access, index: int, at: int) -> bool:
-        """Post a string access, or one by an odd instruction; False where the buffer is full."""
-        elements, form, code = self._decode(access)
-        width, buffer = access.width, self._buffer_used
-        if buffer + len(elements) > mailbox.BUFFER_BYTES:
+        """Post what is no ordinary plain access; False where the buffer is full."""
+        problem = self._wrong_kind(access) or _wrong_place(access)
+        if problem:
+            raise UsageError(f"the guest cannot make {access}: {problem}")
+        elements, form, code = _decode(access)
+        start, end = self._buffer_used, self._buffer_used + len(elements)
+        if end > mailbox.BUFFER_BYTES:
             return False
-        self.view[mailbox.BUFFER + buffer : mailbox.BUFFER + buffer + len(elements)] = elements
-        # Whole multiples of 16 keep every element aligned.
-        self._buffer_used = (buffer + len(elements) + 15) & ~15
+        self.view[mailbox.BUFFER + start : mailbox.BUFFER + end] = elements
+        self._buffer_used = (end + 15) & ~15  # so that every element is aligned
         count = len(access.values)
         if count and not access.write:
-            self._string_reads.append(_StringRead(index, buffer, width, count))
+            self._string_reads.append(_StringRead(index, start, access.width, count))
         data = access.data & 0xFFFF_FFFF_FFFF_FFFF if access.write else 0
-        gpa = self._buffer_gpa + buffer
+        gpa = self._buffer_gpa + start
         insn = code.rjust(mailbox.INSN_BYTES, b"\0")
         _pack_request(self.view, at, access.address, data, form, count, gpa, len(code), insn)
         return True
 
-    def _decode(self, access: Access) -> tuple[bytes, int, bytes]:
-        """The buffer's bytes, the form, and the instruction bytes; UsageError."""
-        bus, address, width, write, data, values, insn = access
-        problem = self._problem(access)
-        if problem:
-            raise UsageError(f"the guest cannot make {access}: {problem}")
-        if values:
-            body = b"".join(value.to_bytes(width, "little") for value in values)
-            return body if write else bytes(len(body)), _STRING[bus, width, write], b""
-        if width == 16:
-            return data.to_bytes(16, "little"), Form.STORE_16, b""
-        code = encodings.store_of_length(bus, width, insn, data)
-        if code is None:
-            raise UsageError(f"the guest cannot make {access}: no store is {insn} bytes long")
-        return b"", Form.CUSTOM, code
-
-    def _problem(self, access: Access) -> str:
-        bus, address, width, write, data, values, insn = access
-        extent = len(values) * width if bus == MMIO and values else width
-        if bus not in _LIMIT:
-            return "there is no such bus"
-        if not 0 <= address < _LIMIT[bus]:
-            return f"its address is not below {_LIMIT[bus]:#x}"
-        if (width, bus, write) == (16, MMIO, True):
-            if not self._hazardous:
-                return "16-byte stores crash some kernels, and this machine was not made for that"
-        elif (bus, width, write) not in _PLAIN:
-            return "there is no such width"
-        if any(not 0 <= value < 1 << 8 * width for value in (data, *values)) and write:
-            return "its data do not fit the width"
-        if extent > mailbox.BUFFER_BYTES or len(values) * width > mailbox.BUFFER_BYTES:
-            return f"its elements take more than {mailbox.BUFFER_BYTES} bytes"
-        if bus == MMIO and address < layout.RAM_END and address + extent > layout.RAM_GPA:
-            return "it would hit the guest's own memory"
-        if insn and (values or not write or width == 16):
-            return "only plain stores come in other lengths"
+    def _wrong_kind(self, access: Access) -> str:
+        bus, _, width, write, _, values, insn = access
+        wide = (bus, width, write) == (MMIO, HAZARDOUS_WIDTH, True)
+        if wide and not self._hazardous:
+            return "stores of 16 bytes crash some kernels; only a hazardous machine makes them"
+        if not wide and (bus, width, write) not in _PLAIN:
+            return "there is no access of this bus, width and direction"
+        if ((insn or wide) and (values or not write)) or (insn and wide):
+            return (
+                "only plain stores of up to 8 bytes come in other lengths, and none of 16 in rows"
+            )
+        if insn and insn not in encodings.lengths(bus, width):
+            return f"no such store is {insn} bytes long"
+        if write and any(not 0 <= value < 1 << 8 * width for value in values):
+            return "its values do not fit the width"
         return ""
+
+
+def _decode(access: Access) -> tuple[bytes, int, bytes]:
+    """The buffer's bytes, the form, and the instruction bytes of an access that can be made."""
+    bus, _, width, write, data, values, insn = access
+    if values:
+        body = b"".join(value.to_bytes(width, "little") for value in values if write)
+        return body or bytes(width * len(values)), _STRING[bus, width, write], b""
+    if width == HAZARDOUS_WIDTH:
+        return (data & (1 << 128) - 1).to_bytes(width, "little"), Form.STORE_16, b""
+    if insn:
+        code = encodings.store_of_length(bus, width, insn, data)
+        return b"", Form.CUSTOM, code or b""
+    return b"", _PLAIN[bus, width, write], b""
+
+
+def _wrong_place(access: Access) -> str:
+    extent = max(1, len(access.values)) * access.width
+    if not 0 <= access.address < _LIMIT[access.bus]:
+        return f"its address is not below {_LIMIT[access.bus]:#x}"
+    if extent > mailbox.BUFFER_BYTES:
+        return f"its elements take more than {mailbox.BUFFER_BYTES} bytes"
+    own = access.bus == MMIO and access.address < layout.RAM_END
+    if own and access.address + extent > layout.RAM_GPA:
+        return "it would hit the guest's own memory"
+    return ""

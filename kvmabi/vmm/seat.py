@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Sequence
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from kvmabi import uapi
 from kvmabi.errors import GuestCrash, GuestError
-from kvmabi.kvm import Vcpu
+from kvmabi.kvm.vcpu import run_offset
 from kvmabi.vmm.access import MMIO, PIO, Access, Batch, Exit, Outcome
-from kvmabi.vmm.bus import Bus
-from kvmabi.vmm.requests import Requests
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kvmabi.kvm import Vcpu
+    from kvmabi.vmm.bus import Bus
+    from kvmabi.vmm.requests import Requests
 
 _EXIT_IO = uapi.KVM_EXIT_IO
 _EXIT_MMIO = uapi.KVM_EXIT_MMIO
@@ -26,10 +31,10 @@ _FATAL = {
     uapi.KVM_EXIT_INTERNAL_ERROR: "KVM_EXIT_INTERNAL_ERROR",
     uapi.KVM_EXIT_FAIL_ENTRY: "KVM_EXIT_FAIL_ENTRY",
 }
-_REASON_WORD = uapi.kvm_run.exit_reason.offset >> 2
-_MMIO_AT = uapi.kvm_run.mmio.offset
+_REASON_WORD = run_offset("exit_reason") >> 2
+_MMIO_AT = run_offset("mmio")
 _MMIO_DATA_AT = _MMIO_AT + 8
-_IO_AT = uapi.kvm_run.io.offset
+_IO_AT = run_offset("io")
 
 MMIO_EXIT = Struct("=Q8sIB")
 """kvm_run.mmio: phys_addr, data, len, is_write."""
@@ -77,8 +82,8 @@ class Seat:
         guard.arm(deadline)
         try:
             self._run_to_halt(exits, first, seconds)
-        except Exception as error:
-            self._lost = str(error)
+        except BaseException as error:
+            self._lost = str(error) or type(error).__name__
             raise
         finally:
             guard.disarm()
@@ -132,7 +137,7 @@ class Seat:
     def _serve_unknown(self, exits: list[Exit], access: int, reason: int) -> None:
         exits.append(Exit(access, reason, "", 0, 0, False, b""))
         name = _FATAL.get(reason, "")
-        if not name and sum(not exit.bus for exit in exits) >= MAX_UNKNOWN_EXITS:
+        if not name and sum(not one.bus for one in exits) >= MAX_UNKNOWN_EXITS:
             name = f"exit reason {reason}, time and again"
         if name:
             raise GuestCrash(f"{name} on vCPU {self.vcpu.index} ({self._registers()})")

@@ -11,10 +11,13 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from struct import Struct
+from typing import TYPE_CHECKING
 
-from kvmabi.vmm.bus import Bus
 from kvmabi.vmm.doorbell import Doorbell, Registrar
 from kvmabi.vmm.pci import Bar, Identity, PciFunction
+
+if TYPE_CHECKING:
+    from kvmabi.vmm.bus import Bus
 
 IDENTITY = Identity(0x1B36, 0x0005, 0xFF0000)
 BAR0_BYTES = 4096
@@ -87,9 +90,8 @@ class TestBar:
         if offset == 0:
             self.stop()
             self.start(data[0])
-        elif self._kind and offset == self._offset and len(data) == TEST_WIDTH:
-            if not self._kind.datamatch or data[0] == DATAMATCH:
-                self._count += 1
+        elif self._kind and self._is_hit(self._kind, offset, data):
+            self._count += 1
 
     def start(self, number: int) -> None:
         """Run this test from now on; none where there is no such number."""
@@ -113,6 +115,11 @@ class TestBar:
         if doorbell:
             self.bar.drop(doorbell)
             os.close(doorbell.fd)
+
+    def _is_hit(self, kind: Kind, offset: int, data: bytes) -> bool:
+        if offset != self._offset or len(data) != TEST_WIDTH:
+            return False
+        return not kind.datamatch or data[0] == DATAMATCH
 
     @property
     def _offset(self) -> int:
