@@ -15,7 +15,7 @@ help: ## show these targets
 
 run: setup-run ## check this kernel: the ioeventfd matrix on /dev/kvm
 	@mkdir -p $(dir $(RESULT))
-	@$(BIN)/kvmabi matrix --json $(RESULT) $(ARGS)
+	@$(BIN)/kvmabi matrix $(if $(filter --json% --resume%,$(ARGS)),,--json $(RESULT)) $(ARGS)
 
 test: setup-test lint ## lint, type check, and run all tests
 	@$(BIN)/python -m pytest $(ARGS)

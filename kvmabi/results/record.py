@@ -79,7 +79,7 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class CaseRecord:
-    """One ended case. `len` is the registration's; `seconds` is wall time, waits included.
+    """One ended case. `len` is the registration's, or a word for several or bad ones; `seconds` is wall time, waits included.
 
     A fail carries at least one disagreement; skip, known and error carry a reason.
     """
@@ -88,7 +88,7 @@ class CaseRecord:
     verdict: Verdict
     seconds: float
     bus: str
-    len: int
+    len: str
     phase: str
     promises: tuple[int, ...] = ()
     reason: str = ""
@@ -190,7 +190,7 @@ def _make_case(fields: dict[str, Any]) -> CaseRecord:
         verdict=Verdict(fields["verdict"]),
         seconds=float(fields["seconds"]),
         bus=str(fields["bus"]),
-        len=int(fields["len"]),
+        len=str(fields["len"]),
         phase=str(fields["phase"]),
         promises=tuple(int(number) for number in fields["promises"]),
         reason=str(fields.get("reason", "")),

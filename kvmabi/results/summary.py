@@ -30,10 +30,6 @@ STYLES: Final[Mapping[Verdict, str]] = {
     Verdict.ERROR: "bold red",
 }
 
-VALID_LENS: Final = (0, 1, 2, 4, 8)
-"""The registration lengths that the contract accepts; all others share a column."""
-
-_LEN_COLUMNS: Final = (*(f"len {length}" for length in VALID_LENS), "bad len")
 _BADNESS: Final = (Verdict.FAIL, Verdict.ERROR, Verdict.KNOWN, Verdict.SKIP, Verdict.PASS)
 _REASONS_SHOWN: Final = 3
 _DISAGREEMENTS_SHOWN: Final = 4
@@ -61,11 +57,12 @@ def verdict_counts(counts: Mapping[Verdict, int]) -> Text:
 
 def bus_by_len_table(tally: Tally) -> Table:
     """The cases by bus (rows) and registered len (columns): "263" all pass, "257/263" not all."""
-    groups = _group(tally, lambda bus, length, _phase: (bus, _len_column(length)))
-    columns = [name for name in _LEN_COLUMNS if any(key[1] == name for key in groups)]
+    groups = _group(tally, lambda bus, length, _phase: (bus, length))
+    columns = sorted({key[1] for key in groups}, key=_len_order)
     table = _table("bus")
     for name in [*columns, "all"]:
-        table.add_column(name, justify="right", no_wrap=True)
+        title = f"len {name}" if name.isdigit() else name
+        table.add_column(title, justify="right", no_wrap=True)
     for bus in sorted({key[0] for key in groups}):
         row = [groups[bus, name] for name in columns]
         table.add_row(bus, *map(_cell, [*row, _total(row)]))
@@ -136,14 +133,14 @@ def closing_line(
 
 
 def substrate(run: RunRecord) -> str:
-    """What ran, as "Linux 6.18.0, kvm_pvm, ABI 7.2, valid mask 0x1f (BTF)"."""
+    """What ran, as "Linux 6.18.0, kvm_pvm, ABI 7.2, valid mask 0x1f from BTF"."""
     host, abi = run.host, run.abi
     mask = abi.get("mask")
     parts = [
         f"Linux {host.get('kernel_release', '?')}",
         str(host.get("back_end") or "unknown back end"),
         f"ABI {abi.get('version', '?')}",
-        f"valid mask {mask:#x} ({abi.get('mask_source', '?')})" if isinstance(mask, int) else "",
+        f"valid mask {mask:#x} from {abi.get('mask_source', '?')}" if isinstance(mask, int) else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -160,7 +157,7 @@ def _table(first: str) -> Table:
 
 
 def _group(
-    tally: Tally, key: Callable[[str, int, str], tuple[str, str]]
+    tally: Tally, key: Callable[[str, str, str], tuple[str, str]]
 ) -> defaultdict[tuple[str, str], Counter[Verdict]]:
     groups: defaultdict[tuple[str, str], Counter[Verdict]] = defaultdict(Counter)
     for (bus, length, phase, verdict), count in tally.cells.items():
@@ -168,8 +165,9 @@ def _group(
     return groups
 
 
-def _len_column(length: int) -> str:
-    return f"len {length}" if length in VALID_LENS else "bad len"
+def _len_order(length: str) -> tuple[bool, int, str]:
+    """Lengths by size, and behind them the words for several or bad ones."""
+    return not length.isdigit(), int(length) if length.isdigit() else 0, length
 
 
 def _total(counts: Iterable[Counter[Verdict]]) -> Counter[Verdict]:

@@ -25,7 +25,7 @@ class Tally:
             Verdict.SKIP: Counter(),
             Verdict.KNOWN: Counter(),
         }
-        self.cells: Counter[tuple[str, int, str, Verdict]] = Counter()
+        self.cells: Counter[tuple[str, str, str, Verdict]] = Counter()
         self.findings: list[CaseRecord] = []
         self._ids: set[str] = set()
         self._duplicates: list[str] = []

@@ -33,7 +33,7 @@ def make_case() -> CaseMaker:
     """Makes a case record of a verdict, whole in what that verdict needs."""
 
     def make(
-        case_id: str, verdict: Verdict = Verdict.PASS, *, bus: str = "mmio", length: int = 4
+        case_id: str, verdict: Verdict = Verdict.PASS, *, bus: str = "mmio", length: str = "4"
     ) -> CaseRecord:
         return CaseRecord(
             id=case_id,

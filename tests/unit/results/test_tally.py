@@ -92,8 +92,8 @@ def test_the_end_record_counts_every_verdict_also_the_zero_ones(make_case) -> No
 
 def test_the_cells_and_reasons_add_up(make_case) -> None:
     tally = Tally(3)
-    tally.add(make_case("a", bus="pio", length=0))
-    tally.add(make_case("b", S, bus="pio", length=0))
+    tally.add(make_case("a", bus="pio", length="0"))
+    tally.add(make_case("b", S, bus="pio", length="0"))
     tally.add(make_case("c", F))
     assert tally.cells == {
         ("pio", 0, "assigned", P): 1,

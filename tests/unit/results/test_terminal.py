@@ -36,12 +36,12 @@ def row(text: str, start: str) -> list[str]:
 @pytest.fixture
 def tally(make_case) -> Tally:
     tally = Tally(6)
-    tally.add(make_case("a", bus="mmio", length=4))
-    tally.add(make_case("b", Verdict.FAIL, bus="mmio", length=4))
-    tally.add(make_case("c", bus="mmio", length=0))
-    tally.add(make_case("d", Verdict.SKIP, bus="pio", length=0))
-    tally.add(make_case("e", bus="pio", length=3))
-    tally.add(dataclasses.replace(make_case("f", bus="pio", length=2**31), phase="clash"))
+    tally.add(make_case("a", bus="mmio", length="4"))
+    tally.add(make_case("b", Verdict.FAIL, bus="mmio", length="4"))
+    tally.add(make_case("c", bus="mmio", length="0"))
+    tally.add(make_case("d", Verdict.SKIP, bus="pio", length="0"))
+    tally.add(make_case("e", bus="pio", length="bad"))
+    tally.add(dataclasses.replace(make_case("f", bus="pio", length="bad"), phase="clash"))
     return tally
 
 
@@ -102,7 +102,7 @@ def test_an_unjudged_case_says_why(run_record, make_case) -> None:
 def test_the_closing_line_says_it_all(run_record, tally: Tally) -> None:
     assert shown(run_record, tally).splitlines()[-1] == (
         "matrix: 6 cases: 4 pass, 1 fail, 1 skip (no such capability: 1) in 17.2 s: "
-        "Linux 6.18.0-test, kvm_none, ABI 7.2, valid mask 0x1f (BTF)"
+        "Linux 6.18.0-test, kvm_none, ABI 7.2, valid mask 0x1f from BTF"
     )
 
 
