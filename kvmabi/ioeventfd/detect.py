@@ -6,23 +6,21 @@ from pathlib import Path
 from typing import Final
 
 from kvmabi import uapi
-from kvmabi.abi.btf import BtfError, enumerators
+from kvmabi.abi import btf
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.kvm import System
 
-BTF_FILES: Final = (Path("/sys/kernel/btf/kvm"), Path("/sys/kernel/btf/vmlinux"))
-"""Where KVM's own types are: in the module's BTF, or in the kernel's where KVM is built in."""
 PREFIX: Final = "kvm_ioeventfd_flag_nr_"
 MASK_NAME: Final = "KVM_IOEVENTFD_VALID_FLAG_MASK"
 
 
-def detect_kernel(system: System, btf_files: tuple[Path, ...] = BTF_FILES) -> Kernel:
+def detect_kernel(system: System, btf_folder: Path = btf.FOLDER) -> Kernel:
     """Return the running kernel's valid flags, where they were read, and its capabilities.
 
     The kernel's own BTF comes first; without it the built-in ABI's mask stands in, without what
     our overlays add to it.
     """
-    mask, source, pv_mmio = _flags(btf_files)
+    mask, source, pv_mmio = _flags(btf_folder)
     return Kernel(
         valid_flag_mask=mask,
         mask_source=source,
@@ -32,16 +30,12 @@ def detect_kernel(system: System, btf_files: tuple[Path, ...] = BTF_FILES) -> Ke
     )
 
 
-def _flags(btf_files: tuple[Path, ...]) -> tuple[int, str, int]:
+def _flags(btf_folder: Path) -> tuple[int, str, int]:
     """Return the valid flag mask, its source, and the bit of PV_MMIO (0 where there is none)."""
-    for path in btf_files:
-        try:
-            found = enumerators(path, PREFIX)
-        except (OSError, BtfError):
-            continue
-        if PREFIX + "max" in found:
-            pv_mmio = found.get(PREFIX + "pv_mmio")
-            mask = (1 << found[PREFIX + "max"]) - 1
-            return mask, f"BTF ({path})", 0 if pv_mmio is None else 1 << pv_mmio
+    found = btf.enumerators(PREFIX, folder=btf_folder)
+    if PREFIX + "max" in found:
+        pv_mmio = found.get(PREFIX + "pv_mmio")
+        mask = (1 << found[PREFIX + "max"]) - 1
+        return mask, "BTF", 0 if pv_mmio is None else 1 << pv_mmio
     base = uapi.OVERLAY_BASE.get(MASK_NAME, uapi.KVM_IOEVENTFD_VALID_FLAG_MASK)
-    return base, f"the built-in ABI ({uapi.ABI_VERSION})", 0
+    return base, f"the built-in ABI, Linux {uapi.ABI_VERSION}", 0

@@ -83,7 +83,7 @@ class Task:
 
 def ensure_fds(threads: int) -> None:
     """Raise the limit of open files to what this many threads need; UsageError if it is too low."""
-    needed = _first_own_fd(threads) + threads * FDS_EACH
+    needed = first_own_fd(threads) + threads * FDS_EACH
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < needed:
         if hard != resource.RLIM_INFINITY and hard < needed:
@@ -94,7 +94,8 @@ def ensure_fds(threads: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
-def _first_own_fd(threads: int) -> int:
+def first_own_fd(threads: int) -> int:
+    """Return the number from which on the threads have descriptors to themselves."""
     return FIRST_FDS + threads * SHARED_FDS_EACH
 
 
@@ -120,7 +121,7 @@ class _Player:
         self._task = task
         self._slot_at = slot * SLOT.size
         self._lock = lock
-        self._first_fd = _first_own_fd(task.threads) + slot * FDS_EACH
+        self._first_fd = first_own_fd(task.threads) + slot * FDS_EACH
 
     def work(self) -> None:
         task = self._task

@@ -96,9 +96,9 @@ def test_the_cells_and_reasons_add_up(make_case) -> None:
     tally.add(make_case("b", S, bus="pio", length="0"))
     tally.add(make_case("c", F))
     assert tally.cells == {
-        ("pio", 0, "assigned", P): 1,
-        ("pio", 0, "assigned", S): 1,
-        ("mmio", 4, "assigned", F): 1,
+        ("pio", "0", "assigned", P): 1,
+        ("pio", "0", "assigned", S): 1,
+        ("mmio", "4", "assigned", F): 1,
     }
     assert tally.reasons[S] == {"no such capability": 1}
     assert [case.id for case in tally.findings] == ["c"]

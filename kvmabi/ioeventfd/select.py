@@ -1,0 +1,55 @@
+"""Which cases a user asked for: patterns over ids, and hazardous cases by their full name only."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Final
+
+from kvmabi.errors import UsageError
+from kvmabi.ioeventfd.cases import all_cases
+from kvmabi.ioeventfd.steps import Case
+
+WILDCARDS: Final = frozenset("*?[")
+
+
+def matches(case: Case, pattern: str) -> bool:
+    """Return whether `pattern` asks for the case.
+
+    A pattern with `*`, `?` or `[` is a shell pattern for the whole id; any other text is looked
+    for inside the id. A hazardous case needs its whole id.
+    """
+    if case.hazardous:
+        return case.id == pattern
+    if WILDCARDS & set(pattern):
+        return fnmatchcase(case.id, pattern)
+    return pattern in case.id
+
+
+def select(patterns: Sequence[str], cases: Iterable[Case] | None = None) -> list[Case]:
+    """Return the cases that any of the patterns asks for; all harmless ones without a pattern.
+
+    Raises UsageError for a pattern that no case fits.
+    """
+    known = list(all_cases() if cases is None else cases)
+    for pattern in patterns:
+        if not any(matches(case, pattern) for case in known):
+            raise UsageError(f"no case fits --filter {pattern!r}; --list shows the ids{_near(pattern, known)}")
+    if not patterns:
+        return [case for case in known if not case.hazardous]
+    return [case for case in known if any(matches(case, pattern) for pattern in patterns)]
+
+
+def find(case_id: str, cases: Iterable[Case] | None = None) -> Case:
+    """Return the case with this id; UsageError, with ids that come near, where there is none."""
+    known = list(all_cases() if cases is None else cases)
+    for case in known:
+        if case.id == case_id:
+            return case
+    raise UsageError(f"there is no case {case_id!r}{_near(case_id, known)}")
+
+
+def _near(text: str, cases: Iterable[Case]) -> str:
+    near = difflib.get_close_matches(text, [case.id for case in cases], n=3, cutoff=0.7)
+    return f"; near it: {', '.join(near)}" if near else ""

@@ -1,0 +1,159 @@
+"""``kvmabi matrix``: every case of the ioeventfd contract, on this kernel's KVM."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from kvmabi import __version__, uapi
+from kvmabi.errors import ExitCode, UsageError
+from kvmabi.ioeventfd.cases import all_cases
+from kvmabi.ioeventfd.contract import Kernel
+from kvmabi.ioeventfd.detect import detect_kernel
+from kvmabi.ioeventfd.promises import PROMISES
+from kvmabi.ioeventfd.repro import repro
+from kvmabi.ioeventfd.run import Supervisor, default_jobs
+from kvmabi.ioeventfd.select import find, select
+from kvmabi.ioeventfd.steps import Case
+from kvmabi.ioeventfd.worker import Report
+from kvmabi.kvm import System
+from kvmabi.kvm.host import describe_host
+from kvmabi.results import CaseRecord, Disagreement, RunRecord, Verdict
+from kvmabi.results.recorder import Recorder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="print the ids of the cases, and stop")
+    what.add_argument(
+        "--repro", metavar="ID", help="play one case alone, and show every ioctl, exit and signal"
+    )
+    parser.add_argument(
+        "--filter",
+        metavar="PATTERN",
+        action="append",
+        default=[],
+        help="only cases whose id contains this, or fits it as a shell pattern (may be repeated)",
+    )
+    parser.add_argument("--json", metavar="FILE", help='write JSON lines ("-": to stdout)')
+    parser.add_argument(
+        "--resume", metavar="FILE", help="go on with the run whose JSON lines are in this file"
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_positive,
+        help=f"VMs to play side by side (here: {default_jobs()})",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the verb out and return its exit code."""
+    if args.resume and args.json:
+        raise UsageError("--resume already names the file that the results go to: leave --json out")
+    if args.repro:
+        return _repro(args.repro)
+    cases = select(args.filter)
+    if args.list:
+        return _list(cases if args.filter else list(all_cases()))
+    with System.open() as system:
+        kernel = detect_kernel(system)
+    return _run_all(cases, kernel, args)
+
+
+def _list(cases: Sequence[Case]) -> int:
+    for case in cases:
+        note = f"\thazardous: {case.hazardous}" if case.hazardous else ""
+        sys.stdout.write(f"{case.id}{note}\n")
+    return ExitCode.KEPT
+
+
+def _repro(case_id: str) -> int:
+    case = find(case_id)
+    if case.hazardous:
+        sys.stderr.write(f"kvmabi matrix: {case.id} is hazardous: it {case.hazardous}\n")
+    with System.open() as system:
+        kernel = detect_kernel(system)
+        sys.stdout.write(f"{_where()}, {_mask_text(kernel)}\n")
+        agreed = repro(case, system, kernel, lambda line: print(line, flush=True))
+    return ExitCode.KEPT if agreed else ExitCode.BROKEN
+
+
+def _where() -> str:
+    host = describe_host()
+    return f"Linux {host.kernel_release}, {host.back_end}, {host.cpu_model}"
+
+
+def _mask_text(kernel: Kernel) -> str:
+    return f"valid flag mask {kernel.valid_flag_mask:#x} from {kernel.mask_source}"
+
+
+def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) -> int:
+    record = RunRecord(
+        verb="matrix",
+        kvmabi=__version__,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=asdict(describe_host()),
+        abi={
+            "version": uapi.ABI_VERSION,
+            "mask": kernel.valid_flag_mask,
+            "mask_source": kernel.mask_source,
+        },
+        options={"filter": list(args.filter)},
+        planned=len(cases),
+    )
+    recorder = Recorder(record, json=args.json, resume=args.resume, promises=PROMISES)
+    with recorder:
+        left = [case for case in cases if case.id not in recorder.ended_ids]
+        supervisor = Supervisor(left, kernel, jobs=args.jobs)
+        with closing(supervisor.run()) as batches:
+            for reports in batches:
+                recorder.add(*(_record(left[report.number], report) for report in reports))
+    return recorder.exit_code
+
+
+def _record(case: Case, report: Report) -> CaseRecord:
+    return CaseRecord(
+        id=case.id,
+        verdict=_verdict(report),
+        seconds=report.seconds,
+        bus=case.bus,
+        len=case.len,
+        phase=case.phase,
+        promises=report.promises,
+        reason=_reason(report),
+        disagreements=tuple(
+            Disagreement(each.step, each.promise, each.expected, each.seen)
+            for each in report.disagreements
+        ),
+    )
+
+
+def _verdict(report: Report) -> Verdict:
+    if report.error:
+        return Verdict.ERROR
+    return Verdict.FAIL if report.disagreements else Verdict.PASS
+
+
+def _reason(report: Report) -> str:
+    if report.disagreements:
+        return f"seen in {report.seen_in} of {report.tries} tries"
+    return report.error
+
+
+if __name__ == "__main__":
+    from kvmabi.cli import main_verb
+
+    sys.exit(main_verb("matrix"))
