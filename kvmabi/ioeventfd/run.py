@@ -103,7 +103,7 @@ class WorkerProcess:
         """Yield the number of each case that is being played, and since when."""
         for at in range(0, self._threads * SLOT.size, SLOT.size):
             number, since = SLOT.unpack_from(self._slots, at)
-            if number:
+            if number and since:  # pack_into clears the slot first: a zero time is a torn one
                 yield number - 1, since
 
     def finish(self) -> None:
