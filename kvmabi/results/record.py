@@ -79,8 +79,9 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class CaseRecord:
-    """One ended case. `len` is the registration's, or a word for several or bad ones; `seconds` is wall time, waits included.
+    """One ended case. `seconds` is wall time, waits included.
 
+    `len` is the registration's length ("0", "4"), or a word where there is no one good length.
     A fail carries at least one disagreement; skip, known and error carry a reason.
     """
 
