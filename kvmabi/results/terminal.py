@@ -50,7 +50,7 @@ class _Verdicts(ProgressColumn):
         super().__init__(table_column=Column(no_wrap=True))
         self._tally = tally
 
-    def render(self, task: Task) -> Text:  # noqa: ARG002 (rich's signature)
+    def render(self, task: Task) -> Text:
         return summary.verdict_counts(self._tally.verdicts)
 
 
