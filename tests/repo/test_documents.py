@@ -57,7 +57,15 @@ def test_every_command_in_a_document_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["make no-such-target", "kvmabi no-such-verb", "kvmabi --no-such-option"]
+    "command",
+    [
+        "make no-such-target",
+        "kvmabi no-such-verb",
+        "kvmabi --no-such-option",
+        ".venv/bin/kvmabi matrix --no-such-option",
+        "python -m kvmabi.matrix --no-such-option",
+        "python -m kvmabi no-such-verb",
+    ],
 )
 def test_a_command_that_does_not_exist_is_seen(command: str) -> None:
     assert wrong_with(command)
