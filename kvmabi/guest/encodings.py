@@ -2,7 +2,8 @@
 
 The registers are those that the exerciser sets before a custom instruction: RBX holds the address,
 RAX the data, DX the port. A length is made from the longest natural encoding that fits (no
-displacement, disp8, SIB byte, disp32, immediate operand), and DS prefixes, which 64-bit mode
+displacement, disp8, SIB byte, disp32, immediate operand; where two are as long, the one that takes
+its data from the register), and DS prefixes, which 64-bit mode
 ignores, make up the rest. Source: Intel SDM volume 2, chapter 2 and the pages of MOV and OUT.
 """
 

@@ -6,9 +6,8 @@ run it writes its deadline there, three stores and no lock, and the watchdog loo
 some twenty times a second. Past a deadline it sets `kvm_run.immediate_exit`, which also catches a
 thread between two runs, and sends the signal, again at each look until the thread has disarmed.
 
-All this leans on the interpreter lock: from the watchdog's look at `deadline` to the end of
-`pthread_kill` no other thread can run, so the thread that is signalled exists. That is why these
-few lines stand in one expression-only block, without a call of a Python function between.
+The signal goes to a kernel thread id (tgkill), so that a thread which has ended meanwhile costs
+nothing; pthread_kill would crash.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ SIGNAL = signal.SIGRTMIN + 4
 _IMMEDIATE_EXIT = 1
 """Offset of `kvm_run.immediate_exit`."""
 _NEVER = float("inf")
+_libc = ctypes.CDLL(None)
 
 
 class Guard:
@@ -43,13 +43,13 @@ class Guard:
 
     def arm(self, deadline: float) -> None:
         """Watch the calling thread's runs until `disarm`; `deadline` as time.monotonic counts."""
-        self.thread = threading.get_ident()
+        self.thread = threading.get_native_id()
         self.deadline = deadline
 
     def disarm(self) -> None:
         """Stop watching; the vCPU may be armed and run again."""
         self.deadline = _NEVER
-        if self.expired:
+        if self.expired:  # the watchdog sets both without letting another thread run between
             self.expired = False
             self.run_bytes[_IMMEDIATE_EXIT] = 0
 
@@ -88,7 +88,7 @@ class Watchdog:
             self._guards.discard(guard)
 
     def _look(self) -> None:
-        kill = signal.pthread_kill
+        process = os.getpid()
         while True:
             time.sleep(PERIOD_S)
             with self._lock:
@@ -100,16 +100,15 @@ class Watchdog:
                     if guard.deadline < now:
                         guard.expired = True
                         guard.run_bytes[_IMMEDIATE_EXIT] = 1
-                        kill(guard.thread, SIGNAL)
+                        _libc.tgkill(process, guard.thread, SIGNAL)
 
 
 def _install_handler() -> None:
     # Python can set handlers in the main thread only, and would then wake that thread at each
     # signal. The C library takes any function of an int, from any thread: abs does no harm.
-    libc = ctypes.CDLL(None)
-    libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
-    libc.signal.restype = ctypes.c_void_p
-    libc.signal(SIGNAL, ctypes.cast(libc.abs, ctypes.c_void_p))
+    _libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    _libc.signal.restype = ctypes.c_void_p
+    _libc.signal(SIGNAL, ctypes.cast(_libc.abs, ctypes.c_void_p))
 
 
 _watchdog = Watchdog()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-from elftools.common.exceptions import ELFError
-from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 from kvmabi.errors import ImageError
+
+MAX_SEGMENTS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +41,35 @@ def load_elf(data: bytes, *, low: int, high: int, name: str = "guest image") -> 
     Raises ImageError, in one line, where the file is truncated or no such ELF, or its segments
     overlap, do not fit, or hold no entry point.
     """
-    try:
-        elf = ELFFile(io.BytesIO(data))
-        _check_kind(elf, name)
-        segments = [
-            _segment(header, data, low, high, name)
-            for header in (segment.header for segment in elf.iter_segments("PT_LOAD"))
-            if header.p_memsz
-        ]
-        entry = int(elf.header.e_entry)
-    except (ELFError, ConstructError, ValueError, KeyError, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{name} is no readable ELF file: {reason}") from None
+    entry, headers = _read_headers(data, name)
+    headers = [header for header in headers if header.p_memsz]
+    if len(headers) > MAX_SEGMENTS:
+        raise ImageError(f"{name} has {len(headers)} segments, and a guest at most {MAX_SEGMENTS}")
+    segments = [_segment(header, data, low, high, name) for header in headers]
     ordered = tuple(sorted(segments, key=lambda segment: segment.gpa))
     _check_segments(ordered, entry, name)
     return Image(entry, ordered)
 
 
-def _check_kind(elf: ELFFile, name: str) -> None:
-    kind = (elf.elfclass, elf.little_endian, elf.header.e_machine, elf.header.e_type)
+def _read_headers(data: bytes, name: str) -> tuple[int, list[Any]]:
+    """The entry point and the headers of the segments to load."""
+    try:
+        elf = ELFFile(io.BytesIO(data))
+        kind = (elf.elfclass, elf.little_endian, elf.header.e_machine, elf.header.e_type)
+        headers = [segment.header for segment in elf.iter_segments("PT_LOAD")]
+        entry = int(elf.header.e_entry)
+    except Exception as error:  # noqa: BLE001 - on odd files pyelftools raises what its parts do
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(f"{name} is no readable ELF file: {reason}") from None
     if kind != (64, True, "EM_X86_64", "ET_EXEC"):
+        bits, _, machine, file_type = kind
         raise ImageError(
-            f"{name} is no 64-bit x86 ELF executable: class {elf.elfclass}, "
-            f"machine {elf.header.e_machine}, type {elf.header.e_type}"
+            f"{name} is no 64-bit x86 ELF executable: {bits} bits, {machine}, {file_type}"
         )
+    return entry, headers
 
 
-def _segment(header: object, data: bytes, low: int, high: int, name: str) -> Segment:
+def _segment(header: Any, data: bytes, low: int, high: int, name: str) -> Segment:
     gpa, offset, file_bytes, memory_bytes = (
         int(getattr(header, field)) for field in ("p_paddr", "p_offset", "p_filesz", "p_memsz")
     )

@@ -181,9 +181,7 @@ class Requests:
         if not wide and (bus, width, write) not in _PLAIN:
             return "there is no access of this bus, width and direction"
         if ((insn or wide) and (values or not write)) or (insn and wide):
-            return (
-                "only plain stores of up to 8 bytes come in other lengths, and none of 16 in rows"
-            )
+            return "only plain stores of up to 8 bytes have a choice of lengths or elements"
         if insn and insn not in encodings.lengths(bus, width):
             return f"no such store is {insn} bytes long"
         if write and any(not 0 <= value < 1 << 8 * width for value in values):
