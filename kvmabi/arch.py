@@ -1,7 +1,8 @@
 """The architectures that KVM runs on, as frozen records.
 
-Each is taken in its 64-bit Linux form (LP64), and nothing here asks the host. `ARCHITECTURES` holds all
-seven by the name that the kernel's `arch/` folder has; `find` takes any of their other names too.
+Each is taken in its 64-bit Linux form (LP64), and nothing here asks the host. `ARCHITECTURES` holds
+all seven by the name that the kernel's `arch/` folder has; `find` takes any of their other names
+too.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class IoctlEncoding:
         """The ioctl number of its parts; ValueError if one does not fit its bits."""
         limits = (self.none | self.read | self.write, 0xFF, 0xFF, (1 << self.size_bits) - 1)
         parts = (direction, type_, nr, size_bytes)
-        for name, part, limit in zip(("direction", "type", "nr", "size"), parts, limits, strict=True):
+        for name, part, limit in zip(
+            ("direction", "type", "nr", "size"), parts, limits, strict=True
+        ):
             if not 0 <= part <= limit:
                 raise ValueError(f"ioctl {name} {part:#x} is not in 0..{limit:#x}")
         return direction << (16 + self.size_bits) | size_bytes << 16 | type_ << 8 | nr
@@ -48,11 +51,11 @@ NARROW_IOCTL: Final = IoctlEncoding(size_bits=13, none=1, write=4, read=2)
 class Architecture:
     """One architecture under the names that the tools around KVM have for it.
 
-    `name` is the kernel's (`arch/NAME`, without the history of x86_64 and arm64), `machines` are what
-    uname says, `qemu` is the suffix of `qemu-system-`, `zig_target` the compiler's target,
-    `header_dir` its folder among the compiler's sanitised headers. `char_signed`
-    is the signedness of plain `char`. `predefined` are the macros that a compiler for it defines and
-    that headers ask about.
+    `name` is the kernel's (`arch/NAME`, without the history of x86_64 and arm64), `machines` are
+    what uname says, `qemu` is the suffix of `qemu-system-`, `zig_target` the compiler's target,
+    `header_dir` its folder among the compiler's sanitised headers. `char_signed` is the signedness
+    of plain `char`. `predefined` are the macros that a compiler for it defines and that headers ask
+    about.
     """
 
     name: str
@@ -207,7 +210,7 @@ ARCHITECTURES: Final = {
 
 
 def find(name: str) -> Architecture:
-    """The architecture of a kernel, uname, QEMU or header-folder name; UsageError if there is none."""
+    """The architecture of a kernel's, uname's, QEMU's or folder's name; UsageError if none."""
     for arch in ARCHITECTURES.values():
         if name in (arch.name, arch.qemu, arch.header_dir, *arch.machines):
             return arch

@@ -7,7 +7,19 @@ from typing import Final
 from kvmabi.abi.model import Scalar
 from kvmabi.arch import Architecture
 from kvmabi.header.integers import (
-    BOOL, INT, INT128, LLONG, LONG, SCHAR, SHORT, UCHAR, UINT, UINT128, ULLONG, ULONG, USHORT,
+    BOOL,
+    INT,
+    INT128,
+    LLONG,
+    LONG,
+    SCHAR,
+    SHORT,
+    UCHAR,
+    UINT,
+    UINT128,
+    ULLONG,
+    ULONG,
+    USHORT,
     IntegerType,
 )  # fmt: skip
 
@@ -22,7 +34,7 @@ _FLOATS: Final = {"float": 4, "double": 8, "long double": 16, "_Float128": 16}
 
 
 def scalar(name: str, architecture: Architecture) -> Scalar | None:
-    """The basic type of a name as `header.specifiers.basic_type` gives it; None for one not known."""
+    """The type of a name that `header.specifiers.basic_type` gives; None for one not known."""
     if name == "void":
         return Scalar(name, "void", 0, 1, False)
     if name == "char":

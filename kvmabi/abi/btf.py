@@ -30,17 +30,20 @@ _MAX_BYTES: Final = 256 << 20
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF = range(1, 9)
 FUNC_PROTO, VAR, DATASEC, DECL_TAG, ENUM64 = 13, 14, 15, 17, 19
 
-# Words behind a type's own three: (always, for each of its `vlen`).
+# Words behind a type's own three: (always, for each of its `vlen`). The kinds without a name here
+# are volatile, const, restrict, function, float and type tag.
 _EXTRA_WORDS: Final = {
-    INT: (1, 0), PTR: (0, 0), ARRAY: (3, 0), STRUCT: (0, 3), UNION: (0, 3), ENUM: (0, 2), FWD: (0, 0),
-    TYPEDEF: (0, 0), 9: (0, 0), 10: (0, 0), 11: (0, 0), 12: (0, 0), FUNC_PROTO: (0, 2), VAR: (1, 0),
-    DATASEC: (0, 3), 16: (0, 0), DECL_TAG: (1, 0), 18: (0, 0), ENUM64: (0, 3),
-}  # fmt: skip
+    **dict.fromkeys((PTR, FWD, TYPEDEF, 9, 10, 11, 12, 16, 18), (0, 0)),
+    **dict.fromkeys((INT, VAR, DECL_TAG), (1, 0)),
+    **dict.fromkeys((ENUM, FUNC_PROTO), (0, 2)),
+    **dict.fromkeys((STRUCT, UNION, DATASEC, ENUM64), (0, 3)),
+    ARRAY: (3, 0),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Btf:
-    """One BTF object. `words` are its types as 32-bit words; a split one has the kernel's as `base`."""
+    """One BTF object: its types as 32-bit `words`; a split one has the kernel's as `base`."""
 
     name: str
     words: array.array[int]
@@ -99,7 +102,7 @@ class Btf:
             raise AbiError(f"{self.name}: the last BTF type is cut short")
 
     def offsets(self, wanted: str | Collection[str]) -> dict[int, str]:
-        """The strings called so, by the offsets that types have for them; a str is a prefix of names."""
+        """The strings called so, by the offsets that types use; a str is a prefix of names."""
         found = self.base.offsets(wanted) if self.base is not None else {}
         for match in _pattern(wanted).finditer(self.strings):
             found[match.start(1) + self.string_start] = match.group(1).decode("ascii", "replace")
@@ -108,8 +111,8 @@ class Btf:
     def enumerators(self, wanted: str | Collection[str]) -> dict[str, int]:
         """Values of the enumerators called so, by name; those that are not there are left out.
 
-        `wanted` are names, or a str that their names start with. Where several enums have the name, the
-        first one counts. Ends as soon as all names are found.
+        `wanted` are names, or a str that their names start with. Where several enums have the name,
+        the first one counts. Ends as soon as all names are found.
         """
         offsets = self.offsets(wanted)
         missing = set(offsets)
@@ -144,11 +147,11 @@ def _signed(value: int, kind: int) -> int:
 
 
 def enumerators(wanted: str | Collection[str], *, folder: Path = FOLDER) -> dict[str, int]:
-    """Values of the running kernel's enumerators called so, by name; those that it has not are left out.
+    """Values of the running kernel's enumerators called so, by name; without those it has not.
 
     `wanted` are names, or a str that their names start with. KVM's module counts before the kernel
-    itself. Without readable BTF there is nothing to find, and the answer is empty; AbiError where what
-    is there is no BTF.
+    itself. Without readable BTF there is nothing to find, and the answer is empty; AbiError where
+    what is there is no BTF.
     """
     found: dict[str, int] = {}
     for btf in _objects(folder):

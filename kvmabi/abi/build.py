@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from kvmabi.abi import basic
-from kvmabi.abi.constants import IOCTL_MACROS, ConstantTable
+from kvmabi.abi.constants import IOCTL_MACROS, ConstantTable, ioctl_of_call
 from kvmabi.abi.layout import round_up
 from kvmabi.abi.model import Abi, Array, Enum, Record, Scalar, Type, Unknown
 from kvmabi.abi.types import TypeTable, spell
@@ -123,13 +123,11 @@ class HeaderScope:
 
     def call(self, call: syntax.Call) -> CInteger:
         """The number of an ioctl."""
-        from kvmabi.abi.constants import ioctl_of_call
-
         return CInteger(ioctl_of_call(call, self).number, UINT)
 
 
 def field_offset(type_: Type, name: str) -> tuple[int, Type]:
-    """(offset in bytes, type) of a record's field, also one of an anonymous member; NotConstant if none."""
+    """(offset in bytes, type) of a field, anonymous members' too; NotConstant if there is none."""
     if isinstance(type_, Record):
         for field in type_.fields:
             if field.name == name:

@@ -58,7 +58,7 @@ class _IoctlParts:
 
 
 def ioctl_of_call(call: syntax.Call, scope: TypeScope) -> _IoctlParts:
-    """What `_IOW(type, nr, argument)` and its like make; NotConstant if the call is none of them."""
+    """What `_IOW(type, nr, argument)` and its like make; NotConstant for any other call."""
     name = call.function.name if isinstance(call.function, syntax.Name) else ""
     if name not in IOCTL_MACROS:
         raise NotConstant(f"{name}() is not defined by these headers" if name else "a call")

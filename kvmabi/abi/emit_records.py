@@ -131,7 +131,9 @@ class RecordWriter:
                 return name
             case Array(element=element, count=count):
                 inner = self.type_name(element)
-                return f"{inner} * {count or 0}" if " " not in inner else f"({inner}) * {count or 0}"
+                return (
+                    f"{inner} * {count or 0}" if " " not in inner else f"({inner}) * {count or 0}"
+                )
             case Pointer():
                 return self._ctypes("c_uint64")
             case Enum(size=size, signed=signed):
@@ -158,7 +160,7 @@ class RecordWriter:
 
 
 def flexible_member(type_: Type) -> Field | None:
-    """The flexible array in the anonymous struct that headers wrap one in; None for any other type."""
+    """The flexible array in the anonymous struct that headers wrap one in; None otherwise."""
     if not isinstance(type_, Record) or type_.size or len(type_.fields) != 2:
         return None
     empty, member = type_.fields

@@ -14,7 +14,10 @@ from kvmabi.abi.model import Field, Type
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member before it has a place; `width` is that of a bit-field, `aligned` what an attribute asks."""
+    """A member before it has a place.
+
+    `width` is that of a bit-field; `aligned` and `packed` are what its attributes ask for.
+    """
 
     name: str | None
     type: Type
@@ -41,7 +44,7 @@ def round_up(value: int, to: int) -> int:
 def lay_out(
     kind: str, members: Sequence[Member], *, packed: bool = False, aligned: int = 0
 ) -> Layout:
-    """The layout of a struct or union of these members; `packed` and `aligned` are its own attributes."""
+    """The layout of a struct or union; `packed` and `aligned` are its own attributes."""
     fields: list[Field] = []
     end_bits = 0
     widest_bits = 0

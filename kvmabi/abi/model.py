@@ -1,7 +1,7 @@
 """What headers mean on one architecture: frozen facts, with nothing left to work out.
 
-Sizes, alignments and offsets are in bytes, bit offsets and widths in bits. Every fact knows the header
-that it comes from (`origin`, a name such as "linux/kvm.h").
+Sizes, alignments and offsets are in bytes, bit offsets and widths in bits. Every fact knows the
+header that it comes from (`origin`, a name such as "linux/kvm.h").
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kvmabi.arch import Architecture
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A type of the language: `kind` is int, char, bool, float or void; `name` is C's ("unsigned int")."""
+    """A type of the language; `name` is C's ("unsigned int")."""
 
     name: str
     kind: Literal["int", "char", "bool", "float", "void"]
@@ -55,9 +55,10 @@ class Array:
 class Field:
     """A member of a record; `name` is None for an anonymous record and an unnamed bit-field.
 
-    `offset` is that of the first byte with a bit of it. `bit_offset` counts from the record's start, in
-    the order in which the architecture fills bit-fields (from the top bit of a byte on big-endian
-    ones), and is None unless it is a bit-field. `spelling` is the type as declared ("__u32").
+    `offset` is that of the first byte with a bit of it. `bit_offset` counts from the record's
+    start, in the order in which the architecture fills bit-fields (from the top bit of a byte on
+    big-endian ones), and is None unless it is a bit-field. `spelling` is the type as declared
+    ("__u32").
     """
 
     name: str | None
@@ -142,9 +143,9 @@ class Ioctl:
 class Macro:
     """An object-like macro.
 
-    `kind` is "int" (with `value` and its C type), "string" (with `value`), "empty", or "opaque" (with
-    `reason`). `alias_of` is the name that the macro stands for where its body is one name. `hexadecimal`
-    is whether the header writes it as bits.
+    `kind` is "int" (with `value` and its C type), "string" (with `value`), "empty", or "opaque"
+    (with `reason`). `alias_of` is the name that the macro stands for where its body is one name.
+    `hexadecimal` is whether the header writes it as bits.
     """
 
     name: str
@@ -185,8 +186,8 @@ class Opaque:
 class Abi:
     """All that a set of headers means on one architecture, in the headers' order.
 
-    `records` hold structs and unions by name, nested ones too. `typedefs` are type names that are no
-    record of their own. `opaque` are the things that could not be worked out, by name.
+    `records` hold structs and unions by name, nested ones too. `typedefs` are type names that are
+    no record of their own. `opaque` are the things that could not be worked out, by name.
     """
 
     architecture: Architecture

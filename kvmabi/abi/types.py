@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvmabi.abi import basic
+from kvmabi.abi.attributes import read_attributes
 from kvmabi.abi.layout import Member, lay_out
 from kvmabi.abi.model import (
     Array,
@@ -25,12 +26,6 @@ from kvmabi.header.evaluate import Scope, evaluate
 from kvmabi.header.integers import INT, LONG, UINT, ULONG, CInteger, NotConstant
 
 _MAX_ARRAY_BYTES = 1 << 48
-_NO_LAYOUT = frozenset(
-    "deprecated unused may_alias nonstring counted_by counted_by_le counted_by_be designated_init"
-    " bitwise noderef address_space warn_if_not_aligned warn_unused_result nonnull format noreturn"
-    " const pure malloc always_inline noinline cold hot visibility weak section used unavailable"
-    " enum_extensibility flag_enum btf_type_tag btf_decl_tag preserve_access_index".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ class Naming:
 
 
 class TypeTable:
-    """All types of one set of headers. `scope` evaluates expressions; it is set by the one who builds."""
+    """All types of one set of headers; `scope`, which the builder sets, evaluates expressions."""
 
     def __init__(self, architecture: Architecture) -> None:
         self.architecture = architecture
@@ -82,7 +77,7 @@ class TypeTable:
         """The type that syntax means; a record without a tag takes its name from `naming`."""
         match type_:
             case syntax.Basic(name=word):
-                return basic.scalar(word, self.architecture) or Unknown(f"{word} has no layout here")
+                return basic.scalar(word, self.architecture) or Unknown(f"{word} is not known")
             case syntax.TypedefName(name=word):
                 return self.typedefs.get(word) or Unknown(f"{word} is not defined")
             case syntax.PointerSyntax(target=target):
@@ -118,7 +113,7 @@ class TypeTable:
 
     def _aligned(self, type_: Type, attributes: Sequence[syntax.Attribute]) -> Type:
         try:
-            aligned, packed = self._attributes(attributes)
+            aligned, packed = read_attributes(attributes, self.scope)
         except NotConstant as problem:
             return Unknown(str(problem))
         if packed:
@@ -126,26 +121,6 @@ class TypeTable:
         if not aligned or isinstance(type_, Unknown):
             return type_
         return dataclasses.replace(type_, alignment=aligned)
-
-    def _attributes(self, attributes: Sequence[syntax.Attribute]) -> tuple[int, bool]:
-        """(alignment or 0, packed) that attributes ask for; NotConstant for one that is not known."""
-        aligned, packed = 0, False
-        for attribute in attributes:
-            if attribute.name == "packed":
-                packed = True
-            elif attribute.name == "aligned":
-                aligned = max(aligned, self._alignment(attribute))
-            elif attribute.name not in _NO_LAYOUT:
-                raise NotConstant(f"the attribute {attribute.name} is not known")
-        return aligned, packed
-
-    def _alignment(self, attribute: syntax.Attribute) -> int:
-        if not attribute.arguments:
-            raise NotConstant("aligned without a number means the compiler's largest")
-        value = evaluate(attribute.arguments[0], self.scope).value
-        if value <= 0 or value & (value - 1) or value > 1 << 28:
-            raise NotConstant(f"an alignment of {value}")
-        return value
 
     # Records.
 
@@ -177,7 +152,7 @@ class TypeTable:
         return f"{name}_{number}"
 
     def _laid_out(self, record: syntax.RecordSyntax, naming: Naming) -> Record:
-        aligned, packed = self._attributes(record.attributes)
+        aligned, packed = read_attributes(record.attributes, self.scope)
         anonymous = 0
         members: list[Member] = []
         for field in record.fields or ():
@@ -202,10 +177,9 @@ class TypeTable:
         type_ = self.resolve(field.type, inner)
         if isinstance(type_, Unknown):
             raise NotConstant(f"field {field.name}: {type_.reason}")
-        if field.name is None and field.width is None:
-            if not isinstance(type_, Record) or not _without_tag(field.type):
-                return None  # It declares a tag, and no member.
-        aligned, packed = self._attributes(field.attributes)
+        if field.name is None and field.width is None and not _without_tag(field.type):
+            return None  # It declares a tag, and no member.
+        aligned, packed = read_attributes(field.attributes, self.scope)
         width = None
         if field.width is not None:
             width = evaluate(field.width, self.scope).value

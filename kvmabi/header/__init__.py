@@ -12,7 +12,7 @@ from kvmabi.errors import HeaderError
 from kvmabi.header.declarations import DeclarationParser
 from kvmabi.header.lexer import Token
 from kvmabi.header.macros import Macro, Unfinished
-from kvmabi.header.preprocessor import Preprocessor
+from kvmabi.header.preprocessor import PREDEFINED, Preprocessor
 from kvmabi.header.source import HeaderTree, SourceFile, source_from_bytes
 from kvmabi.header.syntax import HeaderSyntax, MacroSyntax
 
@@ -34,12 +34,12 @@ def parse(
     overlays: Sequence[SourceFile] = (),
     keep: frozenset[str] = frozenset(),
 ) -> HeaderSyntax:
-    """What the headers `includes` of a tree say, and then `overlays`, as a compiler would read them.
+    """What the headers `includes` of a tree say, and `overlays` behind them, as a compiler reads.
 
-    `predefined` are macros (name, body) that hold from the start. `keep` are function-like macros whose
-    calls stay as they are in the macros that use them (`_IOW`, whose arguments matter). HeaderError for all that is not C as
-    headers have it, with its place; also where reading it would take more time or memory than headers
-    need.
+    `predefined` are macros (name, body) that hold from the start. `keep` are function-like macros
+    whose calls stay as they are in the macros that use them (`_IOW`, whose arguments matter).
+    HeaderError for all that is not C as headers have it, with its place; also where reading it
+    would take more time or memory than headers need.
     """
     preprocessor = Preprocessor(tree, tuple(predefined))
     try:
@@ -60,7 +60,7 @@ def _syntax(preprocessor: Preprocessor, keep: frozenset[str]) -> HeaderSyntax:
     macros = {
         name: _macro(name, macro, preprocessor, keep)
         for name, macro in preprocessor.macros.items()
-        if macro.name.file.name != "<predefined>"
+        if macro.name.file.name != PREDEFINED
     }
     return HeaderSyntax(
         declarations=declarations,
@@ -87,6 +87,4 @@ def _macro(
             if preprocessor.budget.left < 0:
                 raise
             problem = error.message
-    return MacroSyntax(
-        name, macro.parameters, macro.variadic, macro.body, expanded, at, problem
-    )
+    return MacroSyntax(name, macro.parameters, macro.variadic, macro.body, expanded, at, problem)

@@ -86,9 +86,7 @@ def _binary(expression: syntax.Binary, scope: Scope) -> CInteger:
     return value
 
 
-def _operate(
-    operator: str, left: CInteger, right: syntax.Expression, scope: Scope
-) -> CInteger:
+def _operate(operator: str, left: CInteger, right: syntax.Expression, scope: Scope) -> CInteger:
     if operator in ("&&", "||"):
         if (left.value != 0) == (operator == "||"):
             return CInteger(int(operator == "||"), INT)

@@ -1,7 +1,7 @@
 """C's integers: types, conversions, operators and literals, for LP64.
 
-Everything wraps as compilers wrap; what C leaves undefined (a shift by the width or more, a division
-by zero) raises `NotConstant` with the reason.
+Everything wraps as compilers wrap; what C leaves undefined (a shift by the width or more, a
+division by zero) raises `NotConstant` with the reason.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ _CHARACTER: Final = re.compile(
 
 
 def characters(body: str) -> list[int]:
-    """The codes of the characters of a literal's inside, escapes resolved; NotConstant for a bad escape."""
+    """The codes of a literal's characters, escapes resolved; NotConstant for a bad escape."""
     codes: list[int] = []
     position = 0
     while position < len(body):

@@ -1,7 +1,8 @@
 """Macros and their expansion: arguments, `#`, `##`, variadics, and what must not expand again.
 
-The rules for rescanning are those of the C standard as Dave Prosser wrote them down: each token carries
-the names of the macros that it came from (its hide set) and never expands to one of them again.
+The rules for rescanning are those of the C standard as Dave Prosser wrote them down: each token
+carries the names of the macros that it came from (its hide set) and never expands to one of them
+again.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Expander:
         self._counter = 0
 
     def expand(self, tokens: Sequence[Token]) -> list[Token]:
-        """The tokens with every macro expanded; Unfinished if they end inside of an argument list."""
+        """The tokens with every macro expanded; Unfinished if they end inside of arguments."""
         out: list[Token] = []
         macros = self.macros
         stack = list(reversed(tokens))
@@ -98,6 +99,14 @@ class Expander:
                 replacement.reverse()
                 stack += replacement
         return out
+
+    def expand_line(self, tokens: Sequence[Token]) -> list[Token]:
+        """The tokens of a directive expanded; HeaderError if they end inside of arguments."""
+        try:
+            return self.expand(tokens)
+        except Unfinished as unfinished:
+            text = f"the arguments of {unfinished.at.text} are not closed on this line"
+            raise unfinished.at.error(text) from None
 
     def _special(self, token: Token) -> Token:
         if token.text == "__LINE__":

@@ -1,7 +1,7 @@
 """Header files as text with places: where they are found, and what stands at an offset.
 
-A backslash at a line's end is taken out before anything else looks at the text (C's second translation
-phase); `SourceFile.place` still gives the line and column of the file as it is on disk.
+A backslash at a line's end is taken out before anything else looks at the text (C's second
+translation phase); `SourceFile.place` still gives the line and column of the file as it is on disk.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from kvmabi.errors import HeaderError
 
 MAX_FILE_BYTES: Final = 2 << 20
-"""A header longer than this is refused; the longest that the kernel offers to programs is a fifth of it."""
+"""A longer header is refused; the longest that the kernel offers programs is a fifth of it."""
 
 _SHOWN_COLUMNS: Final = 160
 _SPLICE: Final = re.compile(r"\\[ \t]*\r?\n")
@@ -83,7 +83,7 @@ class SourceFile:
 
 
 def read_source(path: Path, name: str) -> SourceFile:
-    """The header at `path` under `name`; HeaderError if it cannot be read, is binary or too long."""
+    """The header at `path`; HeaderError if it cannot be read, is binary or too long."""
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
@@ -93,7 +93,7 @@ def read_source(path: Path, name: str) -> SourceFile:
 
 
 def source_from_bytes(data: bytes, name: str) -> SourceFile:
-    """A header from its bytes: UTF-8, or Latin-1 where they are not; HeaderError if binary or too long."""
+    """A header from bytes, UTF-8 or else Latin-1; HeaderError if they are binary or too many."""
     if len(data) > MAX_FILE_BYTES:
         raise HeaderError(f"longer than {MAX_FILE_BYTES} bytes, which no header is", file=name)
     if b"\0" in data:
@@ -128,7 +128,7 @@ class HeaderTree:
         return cls(paths)
 
     def find(self, name: str, *, after: int = -1) -> tuple[Path, int] | None:
-        """(path, index of its folder) of the header called `name`, behind folder `after`; None if none."""
+        """(path, index of its folder) of a header, behind folder `after`; None if there is none."""
         key = (name, after)
         if key not in self._found:
             self._found[key] = self._search(name, after)

@@ -1,4 +1,4 @@
-"""Type specifiers: the words of C that make a basic type, and the words that say nothing about layout."""
+"""Type specifiers: words that make a basic type, and words that say nothing about layout."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from collections import Counter
 from typing import Final
 
 BASIC_WORDS: Final = frozenset(
-    "void char short int long float double signed unsigned _Bool __int128 __int128_t __uint128_t"
-    " __signed __signed__ _Complex __complex__ _Float128 __float128".split()
-)
+    {
+        "void", "char", "short", "int", "long", "float", "double", "signed", "unsigned", "_Bool",
+        "__int128", "__int128_t", "__uint128_t", "__signed", "__signed__", "_Complex",
+        "__complex__", "_Float128", "__float128",
+    }
+)  # fmt: skip
 IGNORED_WORDS: Final = frozenset(
-    "const volatile restrict __const __const__ __volatile__ __volatile __restrict __restrict__"
-    " inline __inline __inline__ register auto _Noreturn __extension__ _Thread_local __thread"
-    " _Atomic static extern".split()
-)
+    {
+        "const", "volatile", "restrict", "__const", "__const__", "__volatile__", "__volatile",
+        "__restrict", "__restrict__", "inline", "__inline", "__inline__", "register", "auto",
+        "_Noreturn", "__extension__", "_Thread_local", "__thread", "_Atomic", "static", "extern",
+    }
+)  # fmt: skip
 ATTRIBUTE_WORDS: Final = frozenset({"__attribute__", "__attribute"})
 ALIGN_WORDS: Final = frozenset({"_Alignas", "alignas"})
+STATIC_ASSERTS: Final = frozenset({"_Static_assert", "static_assert"})
 TYPEOF_WORDS: Final = frozenset({"typeof", "__typeof__", "__typeof"})
 ASM_WORDS: Final = frozenset({"asm", "__asm__", "__asm"})
 

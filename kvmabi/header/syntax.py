@@ -1,7 +1,7 @@
 """What a header says, as syntax: declarations, types and expressions, with nothing worked out.
 
-Layout and values come later and per architecture (see `kvmabi.abi`); an `at` is the token that an error
-about the node should point to.
+Layout and values come later and per architecture (see `kvmabi.abi`); an `at` is the token that an
+error about the node should point to.
 """
 
 from __future__ import annotations
@@ -252,7 +252,7 @@ TypeSyntax: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One outermost declaration: `kind` is "typedef", "object" or "type" (which declares no name)."""
+    """An outermost declaration: `kind` is "typedef", "object" or "type" (which names nothing)."""
 
     kind: str
     name: str | None
