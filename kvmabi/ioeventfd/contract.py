@@ -12,7 +12,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from kvmabi.ioeventfd import promises
 from kvmabi.uapi import (
@@ -89,8 +89,7 @@ class Eventfd:
         return self.count == EVENTFD_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """The arguments of one KVM_IOEVENTFD.
 
     `eventfd` is what the fd refers to: an `Eventfd`, or the errno that the fd itself earns (EBADF
@@ -104,8 +103,7 @@ class Request:
     eventfd: Eventfd | int
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """One registered ioeventfd; `datamatch` is None for a wildcard."""
 
     bus: Bus
@@ -151,16 +149,14 @@ class Registration:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The expected result of one ioctl: 0 or an errno, and the promise that decides."""
 
     errno: int
     promise: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedExit:
+class ExpectedExit(NamedTuple):
     """An exit to user space that must come. `value` is None for a read."""
 
     bus: Bus
@@ -169,8 +165,7 @@ class ExpectedExit:
     value: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reaction:
+class Reaction(NamedTuple):
     """What one guest access must cause: signals and exits, each in order, and the promise."""
 
     signals: tuple[Eventfd, ...]
@@ -178,13 +173,18 @@ class Reaction:
     promise: int
 
 
+def is_split(bus: Bus, address: int, width: int) -> bool:
+    """Return whether an access crosses into the next page; ports have no pages."""
+    return bus is Bus.MMIO and address % PAGE_SIZE + width > PAGE_SIZE
+
+
 def fragments(bus: Bus, address: int, width: int) -> Iterator[tuple[int, int, int]]:
     """Yield (address, width, byte offset) of the parts in which an access reaches the bus.
 
-    A memory access is split where it crosses into the next page (promise 15); ports have no pages.
+    A memory access is split where it crosses into the next page (promise 15).
     """
-    until_page_end = PAGE_SIZE - address % PAGE_SIZE
-    if bus is Bus.MMIO and until_page_end < width:
+    if is_split(bus, address, width):
+        until_page_end = PAGE_SIZE - address % PAGE_SIZE
         yield address, until_page_end, 0
         yield address + until_page_end, width - until_page_end, until_page_end
     else:
@@ -259,22 +259,32 @@ class VmContract:
         `value` is the value written, below 2 ** (8 * width); it is little endian where a page
         boundary splits it.
         """
-        signals: list[Eventfd] = []
-        exits: list[ExpectedExit] = []
-        parts = list(fragments(bus, address, width))
-        for at, size, skip in parts:
-            part = value >> 8 * skip & (1 << 8 * size) - 1
-            neighbours = self.registered.get((bus, at), [])
-            matching = [r for r in neighbours if r.matches(bus, at, size, part)]
-            if len(matching) > 1:
-                raise AssertionError(f"the contract let {matching} share one write")
-            if matching:
-                matching[0].eventfd.signal()
-                signals.append(matching[0].eventfd)
-            else:
-                exits.append(ExpectedExit(bus, at, size, part))
-        promise = self._write_promise(bus, address, width, value, split=len(parts) > 1, hit=signals)
-        return Reaction(tuple(signals), tuple(exits), promise)
+        if is_split(bus, address, width):
+            parts = [
+                self._write_whole(bus, at, size, value >> 8 * skip & (1 << 8 * size) - 1)
+                for at, size, skip in fragments(bus, address, width)
+            ]
+            signals = tuple(each for part in parts for each in part.signals)
+            exits = tuple(each for part in parts for each in part.exits)
+            return Reaction(signals, exits, promises.ELEMENTS)
+        return self._write_whole(bus, address, width, value)
+
+    def _write_whole(self, bus: Bus, address: int, width: int, value: int) -> Reaction:
+        """Return what a write within one page must cause, and signal accordingly."""
+        matching = [
+            each
+            for each in self.registered.get((bus, address), ())
+            if each.matches(bus, address, width, value)
+        ]
+        if len(matching) > 1:
+            raise AssertionError(f"the contract let {matching} share one write")
+        if matching:
+            eventfd = matching[0].eventfd
+            eventfd.signal()
+            promise = promises.SATURATION if eventfd.overflown else promises.SIGNAL
+            return Reaction((eventfd,), (), promise)
+        promise = self._miss_promise(bus, address, width, value)
+        return Reaction((), (ExpectedExit(bus, address, width, value),), promise)
 
     def read(self, bus: Bus, address: int, width: int) -> Reaction:
         """Return what a guest's read must cause: exits alone (promise 3)."""
@@ -283,16 +293,8 @@ class VmContract:
         )
         return Reaction((), exits, promises.READ)
 
-    def _write_promise(
-        self, bus: Bus, address: int, width: int, value: int, *, split: bool, hit: list[Eventfd]
-    ) -> int:
-        """Return the promise that says most about this write: the one to report if it fails."""
-        if split:
-            return promises.ELEMENTS
-        if any(event.overflown for event in hit):
-            return promises.SATURATION
-        if hit:
-            return promises.SIGNAL
+    def _miss_promise(self, bus: Bus, address: int, width: int, value: int) -> int:
+        """Return the promise that says most about a write that matches nothing."""
         if any(r.len == width for r in self.registered.get((bus, address), [])):
             return promises.DATAMATCH
         if self.registered:

@@ -93,7 +93,7 @@ class Player:
         self._case = case
         self._rig = rig
         self._trace = trace
-        self._oracle = Oracle(kernel, rig.prepare(case.vcpus))
+        self._oracle = Oracle(kernel, rig.prepare(case))
         self._found: list[Disagreement] = []
         self.promises: set[int] = set()
         """The promises that decided what was expected so far."""
@@ -152,13 +152,16 @@ class Player:
 
     def _ioeventfd(self, step: Ioeventfd) -> None:
         errno = self._rig.ioeventfd(step, self._address(step), self._oracle.flags(step))
-        self._answered(step_text(step), self._oracle.ioeventfd(step), errno)
+        answer = self._oracle.ioeventfd(step)
+        self.promises.add(answer.promise)
+        if self._trace or errno != answer.errno:
+            self._answered(step_text(step), answer, errno)
 
     def _answered(self, text: str, answer: Answer, errno: int) -> None:
-        self.promises.add(answer.promise)
         if self._trace:
             self._trace(f"{text} -> {errno_name(errno)}")
-        self._found += compare_answer(text, answer, errno)
+        if errno != answer.errno:
+            self._found.append(compare_answer(text, answer, errno))
 
     def _address(self, what: Ioeventfd | Access) -> int:
         return self._oracle.layout.resolve(what.place)

@@ -16,6 +16,7 @@ from kvmabi import uapi
 from kvmabi.ioeventfd.contract import Registration
 from kvmabi.ioeventfd.steps import (
     Access,
+    Case,
     CloseFd,
     DupFd,
     FdKind,
@@ -25,6 +26,7 @@ from kvmabi.ioeventfd.steps import (
     Layout,
     OpenFd,
     ReplaceVm,
+    Step,
 )
 from kvmabi.kvm import System
 from kvmabi.vmm import Access as GuestAccess
@@ -69,18 +71,21 @@ def _make_fd(kind: FdKind) -> int:
 class Rig:
     """One thread's descriptors and machines.
 
-    `first_fd` starts a range of FDS_EACH descriptor numbers that nothing else in the process uses:
-    a number that a case has closed stays closed, whatever other threads open meanwhile. A machine
-    is made with one vCPU, or with two where a case needs them.
+    `first_fd` starts a range of FDS_EACH descriptor numbers that nothing else in the process uses.
+    Cases that try closed descriptors get theirs from there, so that a closed number stays closed,
+    whatever other threads open meanwhile. A machine is made with one vCPU, or with two where a
+    case needs them.
     """
 
     def __init__(self, system: System, first_fd: int) -> None:
         self._system = system
-        self._free = list(range(first_fd + FDS_EACH - 1, first_fd - 1, -1))
+        self._numbers = range(first_fd + FDS_EACH - 1, first_fd - 1, -1)
+        self._free = list(self._numbers)
         self._fds: dict[str, int] = {}
         self._kinds: dict[int, FdKind] = {}
         self._machines: dict[int, ExerciserMachine] = {}
         self._vcpus = 1
+        self._own_numbers = False
         self._arg = uapi.kvm_ioeventfd()
 
     def close(self) -> None:
@@ -96,8 +101,10 @@ class Rig:
             self._machines[vm] = machine
         return machine
 
-    def prepare(self, vcpus: int) -> Layout:
-        """Have a machine with this many vCPUs ready, and return where its BARs are."""
+    def prepare(self, case: Case) -> Layout:
+        """Have a machine ready for the case, and return where its BARs are."""
+        self._own_numbers = any(map(_leaves_closed, case.steps))
+        vcpus = case.vcpus
         if vcpus > self._vcpus or 0 not in self._machines:
             self.discard_machines()
             self._vcpus = vcpus
@@ -119,31 +126,35 @@ class Rig:
             machine.close()
 
     def open_fd(self, step: OpenFd) -> None:
-        """Open a descriptor at a number of this rig's own."""
+        """Open a descriptor, at a number of this rig's own where the case closes any."""
         if step.kind is FdKind.MINUS_ONE:
             self._fds[step.name] = _NO_FD
-            return
-        number = self._free.pop()
-        self._fds[step.name] = number
-        if step.kind is FdKind.CLOSED:
-            return
-        self._place(_make_fd(step.kind), number)
-        self._kinds[number] = step.kind
+        elif step.kind is FdKind.CLOSED:
+            self._fds[step.name] = self._free.pop()
+        else:
+            number = _make_fd(step.kind)
+            if self._own_numbers:
+                number = self._moved(number)
+            self._fds[step.name] = number
+            self._kinds[number] = step.kind
 
     def dup_fd(self, step: DupFd) -> None:
         """Give an open descriptor's file a second number."""
-        number = self._free.pop()
         source = self._fds[step.of]
-        os.dup2(source, number, inheritable=False)
+        number = os.dup(source)
+        if self._own_numbers:
+            number = self._moved(number)
         self._fds[step.name] = number
         self._kinds[number] = self._kinds[source]
 
-    @staticmethod
-    def _place(fd: int, number: int) -> None:
+    def _moved(self, fd: int) -> int:
+        """Return a number of this rig's own, after moving a descriptor there."""
+        number = self._free.pop()
         try:
             os.dup2(fd, number, inheritable=False)
         finally:
             os.close(fd)
+        return number
 
     def close_fd(self, step: CloseFd) -> None:
         """Close a descriptor; its number stays with the name, unless that is opened again."""
@@ -157,7 +168,7 @@ class Rig:
         for number in self._kinds:
             with suppress(OSError):
                 os.close(number)
-        self._free = sorted({*self._free, *self._fds.values()} - {_NO_FD}, reverse=True)
+        self._free = list(self._numbers)
         self._kinds.clear()
         self._fds.clear()
 
@@ -213,6 +224,10 @@ class Rig:
         return self.machine(step.vm).perform(
             accesses, vcpu=step.vcpu, deadline_s=GUEST_DEADLINE_S
         )
+
+
+def _leaves_closed(step: Step) -> bool:
+    return isinstance(step, CloseFd) or (isinstance(step, OpenFd) and step.kind is FdKind.CLOSED)
 
 
 def guest_access(access: Access, address: int) -> GuestAccess:
