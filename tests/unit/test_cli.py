@@ -114,13 +114,14 @@ def test_a_verb_that_cannot_be_imported_is_the_harness(monkeypatch, capsys) -> N
     assert "ModuleNotFoundError" in capsys.readouterr().err
 
 
-LOTS_OF_OUTPUT = """
+PRINTS = """
 import sys
 from types import SimpleNamespace
 from kvmabi import cli
 
 def run(args):
-    for _ in range(100_000):
+    sys.stdin.read()
+    for _ in range(int(sys.argv[1])):
         sys.stdout.write("a line of output\\n")
     return 0
 
@@ -129,14 +130,17 @@ sys.exit(cli.main(["matrix"]))
 """
 
 
-def test_a_reader_that_goes_away_is_no_noise() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", LOTS_OF_OUTPUT], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_goes_away_is_no_noise(lines: int) -> None:
+    """Few lines fail at the last flush, many as they are written."""
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", PRINTS, str(lines)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as child:
+        assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
-        child.stdout.readline()
         child.stdout.close()
+        child.stdin.close()
         noise = child.stderr.read()
     assert (child.returncode, noise) == (128 + 13, b"")
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -96,6 +97,20 @@ def test_a_finished_run_can_be_resumed_and_stays_as_it_was(
     with Recorder(run_record, resume=str(path)) as second:
         assert second.ended_ids == {"a", "b", "c"}
     assert second.exit_code is ExitCode.KEPT
+
+
+def test_a_resumed_run_took_the_seconds_of_all_its_parts(
+    path: Path, run_record, make_case, monkeypatch
+) -> None:
+    clock = SimpleNamespace(monotonic=iter([10.0, 12.0, 100.0, 103.5]).__next__)
+    monkeypatch.setattr("kvmabi.results.recorder.time", clock)
+    with pytest.raises(KeyboardInterrupt), Recorder(run_record, json=str(path)):
+        raise KeyboardInterrupt
+    with Recorder(run_record, resume=str(path)) as second:
+        second.add(*(make_case(name) for name in "abc"))
+    end = read_result(path).end
+    assert end is not None
+    assert end.seconds == 5.5
 
 
 def test_another_kernel_cannot_resume_and_the_file_stays_whole(
