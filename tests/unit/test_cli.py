@@ -115,6 +115,7 @@ def test_a_verb_that_cannot_be_imported_is_the_harness(monkeypatch, capsys) -> N
 
 
 PRINTS = """
+import os
 import sys
 from types import SimpleNamespace
 from kvmabi import cli
@@ -123,6 +124,7 @@ def run(args):
     sys.stdin.read()
     for _ in range(int(sys.argv[1])):
         sys.stdout.write("a line of output\\n")
+    os.write(1, sys.argv[2].encode())
     return 0
 
 cli._load = lambda name: SimpleNamespace(add_arguments=lambda parser: None, run=run)
@@ -130,11 +132,11 @@ sys.exit(cli.main(["matrix"]))
 """
 
 
-@pytest.mark.parametrize("lines", [1, 100_000])
-def test_a_reader_that_goes_away_is_no_noise(lines: int) -> None:
-    """Few lines fail at the last flush, many as they are written."""
+@pytest.mark.parametrize(("lines", "record"), [(1, ""), (100_000, ""), (1, "a record")])
+def test_a_reader_that_goes_away_is_no_noise(lines: int, record: str) -> None:
+    """Few lines fail at the last flush, many when written; a record leaves a line unflushed."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", PRINTS, str(lines)]
+    command = [sys.executable, "-c", PRINTS, str(lines), record]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as child:
         assert child.stdin is not None
         assert child.stdout is not None
