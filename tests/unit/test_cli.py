@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -137,7 +138,8 @@ def test_a_reader_that_goes_away_is_no_noise(lines: int, record: str) -> None:
     """Few lines fail at the last flush, many when written; a record leaves a line unflushed."""
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", PRINTS, str(lines), record]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as child:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=buffered) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
