@@ -14,14 +14,13 @@
 	.intel_syntax noprefix
 	.code64
 
-/* Offsets in struct mailbox and its requests and responses; a test compares them. */
-	.set BOX_CURRENT, 12
-	.set BOX_COUNT, 20
-	.set BOX_STACK, 56
-	.set BOX_TIMED, 64
-	.set BOX_REQUESTS, 80
-	.set BOX_RESPONSES, 3152
-	.set BOX_CODE, 8784
+/* Offsets in struct mailbox and its requests; a test compares them. */
+	.set BOX_CURRENT, 16
+	.set BOX_END, 20
+	.set BOX_STACK, 48
+	.set BOX_TIMED, 56
+	.set BOX_REQUESTS, 64
+	.set BOX_CODE, 8768
 	.set REQUEST_ADDRESS, 0
 	.set REQUEST_DATA, 8
 	.set REQUEST_FORM, 16
@@ -29,11 +28,10 @@
 	.set REQUEST_BUFFER, 24
 	.set REQUEST_INSN_LENGTH, 28
 	.set REQUEST_INSN, 32
-	.set REQUEST_BYTES, 48
-	.set RESPONSE_VALUE, 0
-	.set RESPONSE_CYCLES, 8
-	.set RESPONSE_LANDING, 16
-	.set RESPONSE_BYTES, 24
+	.set REQUEST_VALUE, 48
+	.set REQUEST_CYCLES, 56
+	.set REQUEST_LANDING, 64
+	.set REQUEST_BYTES, 72
 
 	.section .text.start, "ax"
 
@@ -43,70 +41,52 @@ _start:
 	cld
 	xor	ebp, ebp
 	call	exerciser_main
-1:	hlt
-	jmp	1b
+	ud2
 
 	.text
 
 /*
- * void access_batch(struct mailbox *rdi): serve `count` requests.
+ * void access_serve(struct mailbox *rdi): halt, serve a batch, and so on for ever.
  *
  * A stub finds rax = data, rbx = address, dx = port; it may use rcx, rsi and rdi. Kept throughout:
- * rbp = mailbox, r12 = request, r13 = response, r14 = index, r15 = count, r11 = where a stub goes
- * on, r10 = where it goes astray, r9 = `landing` and `done` as they should be, r8 = start time.
+ * rbp = mailbox, r12 = request, r13 = end of the requests, r11 = where a stub goes on, r10 = where
+ * it goes astray, r9 = `landing` and `done` as they should be, r8 = start time.
  */
-	.globl access_batch
-access_batch:
-	push	rbx
-	push	rbp
-	push	r12
-	push	r13
-	push	r14
-	push	r15
+	.globl access_serve
+access_serve:
 	mov	rbp, rdi
 	mov	[rbp + BOX_STACK], rsp
-	lea	r12, [rbp + BOX_REQUESTS]
-	lea	r13, [rbp + BOX_RESPONSES]
-	xor	r14d, r14d
-	mov	r15d, [rbp + BOX_COUNT]
 	lea	r10, [rip + astray]
 	movabs	r9, MAILBOX_LANDING_PADS + (1 << 32)
-	test	r15d, r15d
-	jz	batch_served
+
+halt:
+	mov	dword ptr [rbp + BOX_CURRENT], 0
+	hlt
+	lea	r12, [rbp + BOX_REQUESTS]
+	mov	r13d, [rbp + BOX_END]
 	cmp	dword ptr [rbp + BOX_TIMED], 0
 	jnz	timed_batch
 
 	lea	r11, [rip + plain_done]
 plain_next:
-	mov	[rbp + BOX_CURRENT], r14d
+	mov	[rbp + BOX_CURRENT], r12d
 	mov	rbx, [r12 + REQUEST_ADDRESS]
 	mov	rax, [r12 + REQUEST_DATA]
 	mov	edx, ebx
 	mov	ecx, [r12 + REQUEST_FORM]
 	jmp	[access_stubs + rcx * 8]
 plain_done:
-	mov	[r13 + RESPONSE_VALUE], rax
-	mov	[r13 + RESPONSE_LANDING], r9
+	mov	[r12 + REQUEST_VALUE], rax
+	mov	[r12 + REQUEST_LANDING], r9
 	add	r12, REQUEST_BYTES
-	add	r13, RESPONSE_BYTES
-	inc	r14d
-	cmp	r14d, r15d
+	cmp	r12, r13
 	jb	plain_next
-
-batch_served:
-	mov	dword ptr [rbp + BOX_CURRENT], MAILBOX_NOTHING
-	pop	r15
-	pop	r14
-	pop	r13
-	pop	r12
-	pop	rbp
-	pop	rbx
-	ret
+	jmp	halt
 
 timed_batch:
 	lea	r11, [rip + timed_done]
 timed_next:
-	mov	[rbp + BOX_CURRENT], r14d
+	mov	[rbp + BOX_CURRENT], r12d
 	mov	rbx, [r12 + REQUEST_ADDRESS]
 	mov	ecx, [r12 + REQUEST_FORM]
 	mov	rsi, [access_stubs + rcx * 8]
@@ -118,36 +98,31 @@ timed_next:
 	mov	edx, ebx
 	jmp	rsi
 timed_done:
-	mov	[r13 + RESPONSE_VALUE], rax
+	mov	[r12 + REQUEST_VALUE], rax
 	lfence
 	rdtsc
 	shl	rdx, 32
 	or	rax, rdx
 	sub	rax, r8
-	mov	[r13 + RESPONSE_CYCLES], rax
-	mov	[r13 + RESPONSE_LANDING], r9
+	mov	[r12 + REQUEST_CYCLES], rax
+	mov	[r12 + REQUEST_LANDING], r9
 	add	r12, REQUEST_BYTES
-	add	r13, RESPONSE_BYTES
-	inc	r14d
-	cmp	r14d, r15d
+	cmp	r12, r13
 	jb	timed_next
-	jmp	batch_served
+	jmp	halt
 
-/* Landed on a pad: count the pushes, write that down in r9 for this access only, and go on. */
+/* Landed on a pad: write down how many pushes there were, and go on. */
 astray:
 	mov	rcx, [rbp + BOX_STACK]
-	xchg	rcx, rsp
 	sub	rcx, rsp
-	neg	rcx
 	shr	rcx, 3
-	mov	[r13 + RESPONSE_LANDING], ecx
-	mov	dword ptr [r13 + RESPONSE_LANDING + 4], 1
-	mov	[r13 + RESPONSE_VALUE], rax
+	mov	rsp, [rbp + BOX_STACK]
+	mov	[r12 + REQUEST_VALUE], rax
+	mov	[r12 + REQUEST_LANDING], ecx
+	mov	dword ptr [r12 + REQUEST_LANDING + 4], 1
 	add	r12, REQUEST_BYTES
-	add	r13, RESPONSE_BYTES
-	inc	r14d
-	cmp	r14d, r15d
-	jae	batch_served
+	cmp	r12, r13
+	jae	halt
 	cmp	dword ptr [rbp + BOX_TIMED], 0
 	jnz	timed_next
 	jmp	plain_next

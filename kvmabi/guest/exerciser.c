@@ -8,7 +8,7 @@
 #include "mailbox.h"
 #include "pci.h"
 
-void access_batch(struct mailbox *box);
+void access_serve(struct mailbox *box) __attribute__((noreturn));
 extern const unsigned char access_landing[], access_landing_end[];
 
 /* Put behind custom instructions what stands behind every other access. */
@@ -21,21 +21,10 @@ static void prepare_code(struct mailbox *box)
 		*to++ = *from;
 }
 
-void exerciser_main(volatile struct mailbox *shared)
+void exerciser_main(struct mailbox *box)
 {
-	struct mailbox *box = (struct mailbox *)shared;
-	enum mailbox_status status = MAILBOX_READY;
-
 	prepare_code(box);
-	shared->current = MAILBOX_NOTHING;
-	if (shared->vcpu == 0)
-		status = pci_find_testdev(box);
-	shared->magic = MAILBOX_MAGIC;
-	for (;;) {
-		shared->status = status;
-		__asm__ volatile("hlt" : : : "memory");
-		shared->status = MAILBOX_SERVING;
-		access_batch(box);
-		shared->served += shared->count;
-	}
+	box->status = box->vcpu == 0 ? pci_find_testdev(box) : MAILBOX_READY;
+	box->magic = MAILBOX_MAGIC;
+	access_serve(box);
 }

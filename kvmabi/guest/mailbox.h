@@ -1,8 +1,9 @@
 /*
  * The mailbox that the exerciser guest and its host share: one a vCPU, in guest memory.
  *
- * The host fills `requests` and `count`, and enters the guest, which serves them in order, fills
- * `responses`, and halts. The same layout stands in mailbox.py; a test compares the two.
+ * The host fills `requests`, `end` and `timed`, and enters the guest, which serves the requests in
+ * order, writes their results behind them, and halts. The same layout stands in mailbox.py; a test
+ * compares the two.
  * All numbers are little endian; every struct is free of padding. The guest trusts the host: it
  * checks nothing of a request. On some KVM back ends each of its instructions costs a third of a
  * microsecond, so the host works out what it can.
@@ -14,17 +15,15 @@
 #define MAILBOX_BATCH 64
 #define MAILBOX_BUFFER_BYTES 4096
 #define MAILBOX_INSN_BYTES 16
-#define MAILBOX_NOTHING 0xffffffff
 #define MAILBOX_LANDING_PADS 16
 #define MAILBOX_CODE_BYTES 128
 
 #ifndef __ASSEMBLER__
 
-/* `status`: what the guest is doing. */
+/* `status`: how starting went. */
 enum mailbox_status {
 	MAILBOX_BOOTING,
 	MAILBOX_READY,
-	MAILBOX_SERVING,
 	MAILBOX_NO_DEVICE,	/* no PCI 1b36:0005 on bus 0 */
 	MAILBOX_ODD_BARS,	/* BAR0 is no memory, or BAR1 no I/O, or one has no size */
 };
@@ -73,9 +72,7 @@ struct mailbox_request {
 	unsigned int buffer;		/* guest address of its elements, in `buffer` */
 	unsigned int insn_length;
 	unsigned char insn[MAILBOX_INSN_BYTES];	/* the instruction, up against the end */
-};
-
-struct mailbox_response {
+	/* From here on the guest writes. */
 	unsigned long long value;	/* the accumulator after the access */
 	unsigned long long cycles;	/* by the time-stamp counter, where the batch is timed */
 	unsigned int landing;		/* MAILBOX_LANDING_PADS, or fewer if KVM went astray */
@@ -85,20 +82,18 @@ struct mailbox_response {
 struct mailbox {
 	unsigned long long magic;	/* written by the guest */
 	unsigned int status;
-	unsigned int current;		/* index of the request being served, or MAILBOX_NOTHING */
 	unsigned int vcpu;		/* written by the host */
-	unsigned int count;
+	unsigned int current;		/* address of the request being served; 0 between batches */
+	unsigned int end;		/* address behind the last request; written by the host */
 	unsigned long long bar0_gpa;	/* what the guest found out */
 	unsigned int bar0_bytes;
 	unsigned int bar1_port;
 	unsigned int bar1_bytes;
 	unsigned int bdf;		/* bus << 8 | device << 3 | function */
-	unsigned long long served;	/* requests since the start */
-	unsigned long long stack;	/* the guest's own: the stack pointer during a batch */
+	unsigned long long stack;	/* the guest's own: its stack pointer while it serves */
 	unsigned int timed;		/* written by the host: whether to take the cycles */
-	unsigned int reserved[3];
+	unsigned int reserved;
 	struct mailbox_request requests[MAILBOX_BATCH];
-	struct mailbox_response responses[MAILBOX_BATCH];
 	unsigned char buffer[MAILBOX_BUFFER_BYTES];
 	unsigned char code[MAILBOX_CODE_BYTES];	/* the guest's own: a FORM_CUSTOM stub */
 };

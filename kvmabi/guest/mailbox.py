@@ -17,20 +17,17 @@ BUFFER_BYTES: Final = 4096
 INSN_BYTES: Final = 16
 MAX_INSN_LENGTH: Final = 15
 """The longest x86 instruction."""
-NOTHING: Final = 0xFFFF_FFFF
-"""`current` where no request is being served."""
 LANDING_PADS: Final = 16
 """What `landing` is where KVM resumed at exactly the next instruction."""
 
 
 class Status(enum.IntEnum):
-    """`status`: what the guest is doing."""
+    """`status`: how starting went."""
 
     BOOTING = 0
     READY = 1
-    SERVING = 2
-    NO_DEVICE = 3
-    ODD_BARS = 4
+    NO_DEVICE = 2
+    ODD_BARS = 3
 
 
 class Form(enum.IntEnum):
@@ -68,38 +65,42 @@ class Form(enum.IntEnum):
     CUSTOM = 29
 
 
-HEADER: Final = Struct("<QIIIIQIIIIQQI12s")
+HEADER: Final = Struct("<QIIIIQIIIIQII")
 HEADER_FIELDS: Final = (
     "magic",
     "status",
-    "current",
     "vcpu",
-    "count",
+    "current",
+    "end",
     "bar0_gpa",
     "bar0_bytes",
     "bar1_port",
     "bar1_bytes",
     "bdf",
-    "served",
     "stack",
     "timed",
     "reserved",
 )
 STATUS: Final = 8
-CURRENT: Final = 12
-VCPU: Final = 16
-COUNT: Final = 20
-TIMED: Final = 64
+VCPU: Final = 12
+CURRENT: Final = 16
+END: Final = 20
+TIMED: Final = 56
 
-REQUEST: Final = Struct("<QQIIII16s")
-REQUEST_FIELDS: Final = ("address", "data", "form", "count", "buffer", "insn_length", "insn")
+REQUEST: Final = Struct("<QQIIII16sQQII")
+REQUEST_FIELDS: Final = (
+    *("address", "data", "form", "count", "buffer", "insn_length", "insn"),
+    *("value", "cycles", "landing", "done"),
+)
+ASKED: Final = Struct("<QQIIII16s24x")
+"""A request as the host writes it: with its results zeroed."""
+ASKED_PLAIN: Final = Struct("<QQI52x")
+"""The same for a plain access, which needs no more than address, data and form."""
+RESULT: Final = Struct("<48xQQII")
+"""What the guest has written into a request."""
 REQUESTS: Final = HEADER.size
 
-RESPONSE: Final = Struct("<QQII")
-RESPONSE_FIELDS: Final = ("value", "cycles", "landing", "done")
-RESPONSES: Final = REQUESTS + BATCH * REQUEST.size
-
-BUFFER: Final = RESPONSES + BATCH * RESPONSE.size
+BUFFER: Final = REQUESTS + BATCH * REQUEST.size
 CODE: Final = BUFFER + BUFFER_BYTES
 CODE_BYTES: Final = 128
 MAILBOX_BYTES: Final = CODE + CODE_BYTES

@@ -50,11 +50,13 @@ _PLAIN_CODES = {key: int(form) for key, form in _PLAIN.items()}
 HAZARDOUS_WIDTH = 16
 _LIMIT = {MMIO: layout.MAPPED_BYTES, PIO: layout.PORTS}
 
-_pack_plain = struct.Struct("<QQI").pack_into
-"""A request of a plain access: what follows is not looked at by the guest."""
-_pack_request = mailbox.REQUEST.pack_into
-_NO_RESPONSES = memoryview(bytes(mailbox.BATCH * mailbox.RESPONSE.size))
-_RESPONSE_BYTES = mailbox.RESPONSE.size
+_pack_plain = mailbox.ASKED_PLAIN.pack_into
+_pack_request = mailbox.ASKED.pack_into
+_unpack_results = mailbox.RESULT.iter_unpack
+_CURRENT_WORD = mailbox.CURRENT >> 2
+_END_WORD = mailbox.END >> 2
+_TIMED_WORD = mailbox.TIMED >> 2
+_REQUEST_BYTES = mailbox.REQUEST.size
 
 
 class _StringRead(NamedTuple):
@@ -75,6 +77,7 @@ class Requests:
     def __init__(self, view: memoryview, gpa: int, *, hazardous: bool = False) -> None:
         self.view = view
         self.words = view[: mailbox.CODE].cast("I")
+        self._requests_gpa = gpa + mailbox.REQUESTS
         self._buffer_gpa = gpa + mailbox.BUFFER
         self._hazardous = hazardous
         self._posted = 0
@@ -111,21 +114,18 @@ class Requests:
             if bus == MMIO and layout.RAM_GPA - width < address < layout.RAM_END:
                 raise UsageError(f"{access} would hit the guest's own memory")
             index += 1
-            at += mailbox.REQUEST.size
-        size = index * _RESPONSE_BYTES
-        view[mailbox.RESPONSES : mailbox.RESPONSES + size] = _NO_RESPONSES[:size]
-        self.words[mailbox.COUNT >> 2] = self._posted = index
-        self.words[mailbox.TIMED >> 2] = timed
+            at += _REQUEST_BYTES
+        self._posted = index
+        self.words[_END_WORD] = self._requests_gpa + index * _REQUEST_BYTES
+        self.words[_TIMED_WORD] = timed
         return index
 
     def collect(self) -> list[Outcome]:
         """The outcomes of the requests posted, in their order."""
-        end = mailbox.RESPONSES + self._posted * _RESPONSE_BYTES
+        end = mailbox.REQUESTS + self._posted * _REQUEST_BYTES
         outcomes = [
             Outcome(done == 1, landing, cycles, value)
-            for value, cycles, landing, done in mailbox.RESPONSE.iter_unpack(
-                self.view[mailbox.RESPONSES : end]
-            )
+            for value, cycles, landing, done in _unpack_results(self.view[mailbox.REQUESTS : end])
         ]
         for request, start, width, elements in self._string_reads:
             data = self.view[mailbox.BUFFER + start :]
@@ -138,15 +138,18 @@ class Requests:
 
     def current(self) -> int:
         """Index in the batch of the access that the guest is making; -1 for none."""
-        index: int = self.words[mailbox.CURRENT >> 2]
-        return index if index < self._posted else -1
+        offset: int = self.words[_CURRENT_WORD] - self._requests_gpa
+        index = offset // _REQUEST_BYTES
+        return index if 0 <= index < self._posted else -1
 
     def check(self) -> None:
-        """Raise GuestError unless the guest is at the end of its batch."""
+        """Raise GuestError unless the guest has started well, and halted at the end of a batch."""
         status = self.words[mailbox.STATUS >> 2]
         if status != mailbox.Status.READY:
             name = mailbox.Status(status).name if status in list(mailbox.Status) else status
-            raise GuestError(f"the guest halted with status {name} at request {self.current()}")
+            raise GuestError(f"the guest halted with status {name}")
+        if self.words[_CURRENT_WORD]:
+            raise GuestError(f"the guest halted at request {self.current()} of {self._posted}")
 
     def close(self) -> None:
         """Let go of the memory."""
