@@ -31,35 +31,39 @@ static unsigned int inl(unsigned short port)
 	return value;
 }
 
-static unsigned int config_read(unsigned int bdf, unsigned int offset)
+/* Let CONFIG_DATA be this register from now on. */
+static void config_select(unsigned int bdf, unsigned int offset)
 {
 	outl(CONFIG_ADDRESS, CONFIG_ENABLE | bdf << 8 | offset);
+}
+
+static unsigned int config_read(unsigned int bdf, unsigned int offset)
+{
+	config_select(bdf, offset);
 	return inl(CONFIG_DATA);
 }
 
-static void config_write(unsigned int bdf, unsigned int offset, unsigned int value)
-{
-	outl(CONFIG_ADDRESS, CONFIG_ENABLE | bdf << 8 | offset);
-	outl(CONFIG_DATA, value);
-}
+struct bar {
+	unsigned int address;	/* with the type bits */
+	unsigned int sticking;	/* what is left of ones written there */
+};
 
-/* The size that a BAR decodes: write ones, see which stick, and put the address back. */
-static unsigned int bar_bytes(unsigned int bdf, unsigned int offset, unsigned int old,
-			      unsigned int mask)
+/* What is in a BAR, and which of its bits can be set; the address is put back. */
+static struct bar probe_bar(unsigned int bdf, unsigned int offset)
 {
-	unsigned int sticking;
+	struct bar bar;
 
-	config_write(bdf, offset, 0xffffffffu);
-	sticking = config_read(bdf, offset) & mask;
-	config_write(bdf, offset, old);
-	if (offset == PCI_BAR1)
-		sticking |= 0xffff0000u;	/* I/O BARs may leave the upper half out */
-	return ~sticking + 1;
+	bar.address = config_read(bdf, offset);
+	outl(CONFIG_DATA, 0xffffffffu);
+	bar.sticking = inl(CONFIG_DATA);
+	outl(CONFIG_DATA, bar.address);
+	return bar;
 }
 
 enum mailbox_status pci_find_testdev(struct mailbox *box)
 {
-	unsigned int device, bdf = 0, bar0, bar1, command;
+	unsigned int device, bdf = 0, command;
+	struct bar bar0, bar1;
 
 	for (device = 0; device < DEVICES; device++) {
 		bdf = device << 3;
@@ -69,18 +73,20 @@ enum mailbox_status pci_find_testdev(struct mailbox *box)
 	if (device == DEVICES)
 		return MAILBOX_NO_DEVICE;
 
-	command = config_read(bdf, PCI_COMMAND) & 0xffff;
-	bar0 = config_read(bdf, PCI_BAR0);
-	bar1 = config_read(bdf, PCI_BAR1);
-	if ((bar0 & BAR_IS_IO) || !(bar1 & BAR_IS_IO))
+	bar0 = probe_bar(bdf, PCI_BAR0);
+	bar1 = probe_bar(bdf, PCI_BAR1);
+	if ((bar0.address & BAR_IS_IO) || !(bar1.address & BAR_IS_IO))
 		return MAILBOX_ODD_BARS;
 	box->bdf = bdf;
-	box->bar0_gpa = bar0 & BAR_MEMORY_MASK;
-	box->bar1_port = bar1 & BAR_IO_MASK;
-	box->bar0_bytes = bar_bytes(bdf, PCI_BAR0, bar0, BAR_MEMORY_MASK);
-	box->bar1_bytes = bar_bytes(bdf, PCI_BAR1, bar1, BAR_IO_MASK);
+	box->bar0_gpa = bar0.address & BAR_MEMORY_MASK;
+	box->bar0_bytes = ~(bar0.sticking & BAR_MEMORY_MASK) + 1;
+	box->bar1_port = bar1.address & BAR_IO_MASK;
+	/* I/O BARs may leave the upper half out. */
+	box->bar1_bytes = ~((bar1.sticking & BAR_IO_MASK) | 0xffff0000u) + 1;
 	if (!box->bar0_bytes || !box->bar1_bytes)
 		return MAILBOX_ODD_BARS;
-	config_write(bdf, PCI_COMMAND, command | COMMAND_IO | COMMAND_MEMORY);
+
+	command = config_read(bdf, PCI_COMMAND) & 0xffff;
+	outl(CONFIG_DATA, command | COMMAND_IO | COMMAND_MEMORY);
 	return MAILBOX_READY;
 }

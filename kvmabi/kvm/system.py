@@ -92,6 +92,7 @@ def _cannot_open(path: str, error: OSError) -> str:
             "and switch virtualisation on in the firmware, or nesting on in the outer hypervisor"
         ),
         errno.EACCES: f"sudo usermod -aG {_group_of(path)} $USER, then log in again",
+        errno.EPERM: "a container needs the device given to it (--device /dev/kvm)",
         errno.ENODEV: "this CPU, or the hypervisor below, offers no virtualisation to KVM",
     }
     reason = os.strerror(error.errno or 0)
