@@ -35,7 +35,7 @@ ROUNDS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """One measurement: how many cases ended in how many seconds, and how many were not as promised."""
+    """How many cases ended in how many seconds, and how many of them were not as promised."""
 
     cases: int
     seconds: float
@@ -57,9 +57,7 @@ def sample(cases: Sequence[Case], count: int) -> list[Case]:
 def measure(cases: Sequence[Case], kernel: Kernel, jobs: int) -> Rate:
     """Return the rate at which `cases` end on `jobs` VMs, start of the workers included."""
     started = time.perf_counter()
-    reports = [
-        report for batch in Supervisor(cases, kernel, jobs=jobs).run() for report in batch
-    ]
+    reports = [report for batch in Supervisor(cases, kernel, jobs=jobs).run() for report in batch]
     seconds = time.perf_counter() - started
     if len(reports) != len(cases):
         raise KvmAbiError(f"{len(cases)} cases were planned and {len(reports)} ended")

@@ -1,4 +1,4 @@
-"""What was seen beside what was promised, as a list of disagreements. Pure: no device is touched."""
+"""What was seen beside what was promised, as disagreements. Pure: no device is touched."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _compare_landing(access: Access, outcome: Outcome) -> Iterator[Disagreement]
         return
     seen = f"{outcome.landing} landing pads run" if outcome.done else "the access never ended"
     wanted = f"the guest goes on at the next instruction ({LANDING_PADS} landing pads run)"
-    yield Disagreement(access_text(access), promises.SIGNAL, wanted, seen)
+    yield Disagreement(access_text(access), promises.RETURN, wanted, seen)
 
 
 def _compare_reads(step: GuestRun, batch: Batch) -> Iterator[Disagreement]:
@@ -118,9 +118,7 @@ def compare_count(
     if seen == expected:
         return
     promise = _promise(reactions[0]) if len(reactions) == 1 else promises.SIGNAL
-    yield Disagreement(
-        step, promise, f"eventfd {name} holds {expected:#x}", f"it holds {seen:#x}"
-    )
+    yield Disagreement(step, promise, f"eventfd {name} holds {expected:#x}", f"it holds {seen:#x}")
 
 
 def _wanted_text(exits: Iterable[tuple[int, ExpectedExit]]) -> str:

@@ -143,9 +143,7 @@ class Registration(NamedTuple):
         if self.len == 0 or other.len == 0:
             return True
         return self.len == other.len and (
-            self.datamatch is None
-            or other.datamatch is None
-            or self.datamatch == other.datamatch
+            self.datamatch is None or other.datamatch is None or self.datamatch == other.datamatch
         )
 
 

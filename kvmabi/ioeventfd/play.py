@@ -228,8 +228,10 @@ class Player:
     def _compare_poll(self, step: Step, eventfd: Eventfd, name: str) -> None:
         polls = self._rig.polls_as_error(name)
         if polls != eventfd.overflown:
-            wanted, seen = (f"poll {'reports' if yes else 'does not report'} POLLERR for {name}"
-                            for yes in (eventfd.overflown, polls))
+            wanted, seen = (
+                f"poll {'reports' if yes else 'does not report'} POLLERR for {name}"
+                for yes in (eventfd.overflown, polls)
+            )
             self._found.append(Disagreement(step_text(step), promises.SATURATION, wanted, seen))
 
     def _names(self) -> dict[Eventfd, str]:
@@ -238,7 +240,7 @@ class Player:
 
     def _guest_failed(self, step: Step, error: GuestError) -> None:
         full = any(eventfd.overflown for eventfd in self._names())
-        promise = promises.SATURATION if full else promises.SIGNAL
+        promise = promises.SATURATION if full else promises.RETURN
         if self._trace:
             self._trace(str(error))
         self._found.append(
@@ -279,7 +281,5 @@ class Player:
                     self._trace(f"  exit: {exit_text(each)}")
 
 
-def _all_named(
-    left: Iterable[tuple[int, Registration]], names: dict[Eventfd, str]
-) -> bool:
+def _all_named(left: Iterable[tuple[int, Registration]], names: dict[Eventfd, str]) -> bool:
     return all(registration.eventfd in names for _, registration in left)

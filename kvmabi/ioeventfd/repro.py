@@ -45,5 +45,3 @@ def _played(case: Case, rig: Rig, kernel: Kernel, trace: Trace) -> bool:
         trace(f"  expected: {each.expected}")
         trace(f"  seen:     {each.seen}")
     return not found
-
-

@@ -221,9 +221,7 @@ class Rig:
     def guest_run(self, step: GuestRun, resolve: Callable[[Access], int]) -> Batch:
         """Have a vCPU make its accesses, and return what came of them."""
         accesses = [guest_access(access, resolve(access)) for access in step.accesses]
-        return self.machine(step.vm).perform(
-            accesses, vcpu=step.vcpu, deadline_s=GUEST_DEADLINE_S
-        )
+        return self.machine(step.vm).perform(accesses, vcpu=step.vcpu, deadline_s=GUEST_DEADLINE_S)
 
 
 def _leaves_closed(step: Step) -> bool:

@@ -13,7 +13,7 @@ import selectors
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -44,7 +44,7 @@ def default_jobs() -> int:
 
 
 def close_all_but(*kept: int) -> None:
-    """Close what a forked worker inherits, other workers' pipes above all: they must see the end."""
+    """Close what a forked worker inherits: other workers' pipes, which must see their end."""
     start = 3
     for fd in sorted(kept):
         os.closerange(start, fd)
@@ -148,7 +148,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._processes = processes
 
-    def run(self) -> Iterator[list[Report]]:
+    def run(self) -> Generator[list[Report], None, None]:
         """Yield reports as they come, every case once; an empty list at least every TICK_S.
 
         Closing the iterator ends the workers and drops what they were at.
@@ -227,7 +227,7 @@ class Supervisor:
     def _hung(self, number: int, seconds: float) -> Report:
         found = Disagreement(
             step="the whole case",
-            promise=promises.SATURATION,
+            promise=promises.RETURN,
             expected="every ioctl and guest run comes back",
             seen=f"nothing came back for {seconds:.0f} s",
         )

@@ -35,7 +35,9 @@ def select(patterns: Sequence[str], cases: Iterable[Case] | None = None) -> list
     known = list(all_cases() if cases is None else cases)
     for pattern in patterns:
         if not any(matches(case, pattern) for case in known):
-            raise UsageError(f"no case fits --filter {pattern!r}; --list shows the ids{_near(pattern, known)}")
+            raise UsageError(
+                f"no case fits --filter {pattern!r}; --list shows the ids{_near(pattern, known)}"
+            )
     if not patterns:
         return [case for case in known if not case.hazardous]
     return [case for case in known if any(matches(case, pattern) for pattern in patterns)]

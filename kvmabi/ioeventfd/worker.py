@@ -33,7 +33,7 @@ CASE_NUMBER: Final = struct.Struct("<I")
 SLOT: Final = struct.Struct("<Id4x")
 """What a thread is at: the case's number + 1 (0: idle), and since when, as time.monotonic."""
 SHARED_FDS_EACH: Final = 12
-"""How many descriptors a thread needs besides a case's own: its VMs, their vCPUs, what is passing."""
+"""How many descriptors a thread needs besides a case's own: VMs, vCPUs, what is passing."""
 FIRST_FDS: Final = 64
 """How many descriptors the process needs besides its threads'."""
 
@@ -52,11 +52,12 @@ class Report:
 
     def to_line(self) -> bytes:
         """Return the report as a line; short where all was as promised."""
-        head = [self.number, round(self.seconds, 6), self.promises]
+        head = f"[{self.number}, {self.seconds:.6f}, {list(self.promises)}"
         if not self.disagreements and not self.error:
-            return json.dumps(head).encode() + b"\n"
-        found = [asdict(each) for each in self.disagreements]
-        return json.dumps([*head, found, self.tries, self.seen_in, self.error]).encode() + b"\n"
+            return f"{head}]\n".encode()
+        found = json.dumps([asdict(each) for each in self.disagreements])
+        rest = json.dumps([self.tries, self.seen_in, self.error])
+        return f"{head}, {found}, {rest[1:]}\n".encode()
 
     @classmethod
     def from_line(cls, line: bytes) -> Report:

@@ -21,7 +21,7 @@ from kvmabi.ioeventfd.cases.build import (
     write,
 )
 from kvmabi.ioeventfd.contract import BUS_FLAGS, Bus
-from kvmabi.ioeventfd.steps import Base, Case, FdKind, Ioeventfd, OpenFd, Place
+from kvmabi.ioeventfd.steps import Base, Case, FdKind, Ioeventfd, OpenFd, Place, Step
 
 BAD_LENGTHS: Final = (3, 5, 6, 7, 9, 10, 12, 15, 16, 32, 255, 256, 4096, 1 << 31, (1 << 32) - 1)
 FD_KINDS: Final = tuple(FdKind)
@@ -88,16 +88,21 @@ def _descriptors(bus: Bus) -> Iterator[Case]:
     """Yield every kind of fd: at assign, at deassign, and where a clash would come after it."""
     for length in LENGTHS:
         one = Subject(bus, length).request()
-        go = run(*(write(each, SPOT[each], length if length in WIDTHS[each] else 4) for each in GUEST_BUSES))
+        go = run(
+            *(
+                write(each, SPOT[each], length if length in WIDTHS[each] else 4)
+                for each in GUEST_BUSES
+            )
+        )
         for kind in FD_KINDS:
             phase = "assigned" if kind.is_eventfd else "refused"
             parts = (bus.replace("_", "-"), f"len{length}", kind)
             other = replace(one, fd=OTHER)
             bad = OpenFd(OTHER, kind)
-            steps = {
-                "assign": ((OpenFd(FIRST, kind), one, go, one.deassign(), go), phase),
-                "clash": ((OPEN_FIRST, bad, one, other, go), "clash"),
-                "deassign": ((OPEN_FIRST, bad, one, other.deassign(), go), "deassign-wrong"),
+            steps: dict[str, tuple[list[Step], str]] = {
+                "assign": ([OpenFd(FIRST, kind), one, go, one.deassign(), go], phase),
+                "clash": ([OPEN_FIRST, bad, one, other, go], "clash"),
+                "deassign": ([OPEN_FIRST, bad, one, other.deassign(), go], "deassign-wrong"),
             }
             for name, (what, when) in steps.items():
                 yield case("fd", (name, *parts), what, bus=bus, length=length, phase=when)

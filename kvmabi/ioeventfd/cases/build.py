@@ -109,9 +109,9 @@ def values_for(length: int, width: int) -> Iterator[Values]:
         yield Values("signextended", negative | (-1 << 8 * width) & (1 << 64) - 1, negative)
 
 
-def write(bus: Bus, place: Place, width: int, value: int = PATTERN, **more: int) -> Access:
+def write(bus: Bus, place: Place, width: int, value: int = PATTERN, *, insn: int = 0) -> Access:
     """Return a plain write of the low `width` bytes of `value`."""
-    return Access(bus, place, width, (low_bytes(value, width),), **more)
+    return Access(bus, place, width, (low_bytes(value, width),), insn=insn)
 
 
 def read(bus: Bus, place: Place, width: int) -> Access:

@@ -58,7 +58,7 @@ def _steps(one: Ioeventfd, go: Step) -> Iterator[tuple[str, FdKind, list[Step]]]
         yield "dup-deassign", kind, [DupFd(SECOND, FIRST), one, go, by_dup.deassign(), go]
         yield "dup-closed", kind, [DupFd(SECOND, FIRST), by_dup, CloseFd(SECOND), go]
         yield "closed", kind, [one, go, CloseFd(FIRST), go]
-        reused = [one, CloseFd(FIRST), OpenFd(FIRST, kind)]
+        reused: list[Step] = [one, CloseFd(FIRST), OpenFd(FIRST, kind)]
         yield "number-reused", kind, [*reused, go, one.deassign(), one, go]
     for label, count in FILLS.items():
         for kind in (FdKind.EVENTFD, FdKind.NONBLOCKING):

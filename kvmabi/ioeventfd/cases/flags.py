@@ -33,7 +33,7 @@ def cases() -> Iterator[Case]:
         yield from _deassign_with_more(low)
 
 
-def _accesses(flags: int, length: int) -> GuestRun:
+def _accesses(length: int) -> GuestRun:
     """Return writes that would match the registration, on each bus that a guest can reach."""
     return run(
         write(Bus.MMIO, SPOT[Bus.MMIO], length or 4),
@@ -52,7 +52,7 @@ def _assign(flags: int, length: int) -> Case:
     return case(
         "flags",
         (f"{flags:#010x}", f"len{length}"),
-        (OPEN_FIRST, one, _accesses(flags, length), one.deassign()),
+        (OPEN_FIRST, one, _accesses(length), one.deassign()),
         bus=Bus.of_flags(flags),
         length=length,
     )
@@ -66,7 +66,7 @@ def _deassign_with_more(low: int) -> Iterator[Case]:
         yield case(
             "flags-deassign",
             (f"{wider.flags:#010x}",),
-            (OPEN_FIRST, one, wider, _accesses(low, 4), one.deassign()),
+            (OPEN_FIRST, one, wider, _accesses(4), one.deassign()),
             bus=Bus.of_flags(low),
             length=4,
             phase="deassigned",

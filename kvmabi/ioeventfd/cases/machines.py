@@ -9,7 +9,6 @@ from kvmabi.ioeventfd.cases.build import (
     GUEST_BUSES,
     LENGTHS,
     OPEN_FIRST,
-    SPOT,
     WIDTHS,
     Subject,
     case,
@@ -90,7 +89,8 @@ def _two_vcpus(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step
     yield "vcpus", "one-eventfd", [OPEN_FIRST, one, Together(tuple(burst))]
     yield "vcpus", "two-eventfds", [*two, Together(tuple(apart))]
     missing = _go(one, width, vcpu=1, times=WRITES_EACH)
-    elsewhere = replace(missing, accesses=tuple(
-        replace(access, place=access.place + 16) for access in missing.accesses
-    ))
+    elsewhere = replace(
+        missing,
+        accesses=tuple(replace(access, place=access.place + 16) for access in missing.accesses),
+    )
     yield "vcpus", "one-misses", [OPEN_FIRST, one, Together((burst[0], elsewhere))]

@@ -83,7 +83,11 @@ def _unaligned() -> Iterator[Case]:
                 yield case(
                     "unaligned",
                     (bus, f"len{length}", f"skew{skew}"),
-                    (OPEN_FIRST, Subject(bus, length).request(place), run(misses[0], hit, misses[1])),
+                    (
+                        OPEN_FIRST,
+                        Subject(bus, length).request(place),
+                        run(misses[0], hit, misses[1]),
+                    ),
                     bus=bus,
                     length=length,
                 )

@@ -118,17 +118,19 @@ def wrong_deassigns(one: Ioeventfd) -> dict[str, Ioeventfd]:
 
 
 def clashing(one: Ioeventfd) -> dict[str, Ioeventfd]:
-    """Return assigns that one write could match together with `one`, by what they change."""
+    """Return assigns that one write could match together with `one`, by what they change.
+
+    The same request for another eventfd clashes as well: that is "again", not here.
+    """
     if one.len == 0:
         return {
             f"len{length}": replace(one, len=length, fd=SECOND) for length in LENGTHS if length
         } | {"len4-datamatch": replace(one, len=4, flags=one.flags | DATAMATCH, fd=SECOND)}
     wildcard = replace(one, flags=one.flags & ~DATAMATCH, fd=SECOND)
-    return {
-        "len0": replace(wildcard, len=0),
-        "wildcard": wildcard,
-        "datamatch": replace(one, flags=one.flags | DATAMATCH, fd=SECOND),
-    }
+    any_length = {"len0": replace(wildcard, len=0)}
+    if one.wildcard:
+        return any_length | {"datamatch": replace(one, flags=one.flags | DATAMATCH, fd=SECOND)}
+    return any_length | {"wildcard": wildcard}
 
 
 def cases() -> Iterator[Case]:

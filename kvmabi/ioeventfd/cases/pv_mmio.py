@@ -63,13 +63,16 @@ def _lives(length: int, one: Ioeventfd) -> Iterator[tuple[str, list[Step]]]:
     yield "deassigned", [one, go, one.deassign(), go]
     yield "reassigned", [one, one.deassign(), one, go, one.deassign(), go]
     yield "clash", [second, one, plain, go]
-    yield "neighbour", [
-        second,
-        one,
-        Subject(Bus.MMIO, length).request(one.place + 64, fd="f"),
-        go,
-        run(read(Bus.MMIO, one.place + 64, length)),
-    ]
+    yield (
+        "neighbour",
+        [
+            second,
+            one,
+            Subject(Bus.MMIO, length).request(one.place + 64, fd="f"),
+            go,
+            run(read(Bus.MMIO, one.place + 64, length)),
+        ],
+    )
 
 
 def _refused(length: int) -> Iterator[Case]:

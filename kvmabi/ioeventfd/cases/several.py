@@ -18,7 +18,7 @@ from kvmabi.ioeventfd.cases.build import (
     write,
 )
 from kvmabi.ioeventfd.contract import Bus
-from kvmabi.ioeventfd.steps import Case, FdKind, Ioeventfd, OpenFd, Place, Step
+from kvmabi.ioeventfd.steps import Access, Case, FdKind, Ioeventfd, OpenFd, Place, Step
 
 COUNTS: Final = (1, 2, 10, 100, 300, 1000, 1200)
 MAX_OPEN_FDS: Final = 16
@@ -48,8 +48,9 @@ def _lengths_at_one_address(bus: Bus) -> Iterator[Case]:
     for datamatch in (None, "equal"):
         for order in permutations(lengths):
             requests = [
-                Subject(bus, length, None if datamatch is None else low_bytes(PATTERN, length))
-                .request(fd=f"e{length}")
+                Subject(
+                    bus, length, None if datamatch is None else low_bytes(PATTERN, length)
+                ).request(fd=f"e{length}")
                 for length in order
             ]
             yield case(
@@ -70,11 +71,19 @@ def _datamatches(bus: Bus) -> Iterator[Case]:
                 Subject(bus, length, value).request(fd=f"e{index % MAX_OPEN_FDS}")
                 for index, value in enumerate(values)
             ]
-            tried = [*values[:20], low_bytes(PATTERN - 1, length), low_bytes(PATTERN + count, length)]
+            tried = [
+                *values[:20],
+                low_bytes(PATTERN - 1, length),
+                low_bytes(PATTERN + count, length),
+            ]
             yield case(
                 "datamatches",
                 (bus, f"len{length}", count),
-                [*_opened(requests), *requests, run(*(write(bus, SPOT[bus], length, v) for v in tried))],
+                [
+                    *_opened(requests),
+                    *requests,
+                    run(*(write(bus, SPOT[bus], length, v) for v in tried)),
+                ],
                 bus=bus,
                 length=length,
             )
@@ -110,11 +119,12 @@ def _one_removed(bus: Bus) -> Iterator[Case]:
         requests = _three(bus, kind)
         go = run(*(_matching_write(request) for request in requests))
         for gone in range(len(requests)):
-            steps = [*requests, go, requests[gone].deassign(), go, requests[gone], go]
+            one = requests[gone]
+            steps: list[Step] = [*_opened(requests), *requests, go, one.deassign(), go, one, go]
             yield case(
                 "one-removed",
                 (bus, kind, gone),
-                [*_opened(requests), *steps],
+                steps,
                 bus=bus,
                 length="several" if kind == "lengths" else 4,
                 phase="deassigned",
@@ -130,12 +140,10 @@ def _three(bus: Bus, kind: str) -> list[Ioeventfd]:
         case "datamatches":
             return [Subject(bus, 4, index).request(fd=f"e{index}") for index in range(3)]
         case _:
-            return [
-                Subject(bus, length).request(fd=f"e{length}") for length in (1, 2, 4)
-            ]
+            return [Subject(bus, length).request(fd=f"e{length}") for length in (1, 2, 4)]
 
 
-def _matching_write(request: Ioeventfd) -> object:
+def _matching_write(request: Ioeventfd) -> Access:
     value = PATTERN if request.wildcard else request.datamatch
     return write(request.bus, request.place, request.len, value)
 
@@ -158,7 +166,13 @@ def _many(bus: Bus) -> Iterator[Case]:
             yield case(
                 "many",
                 (bus, kind, count),
-                [*_opened(requests), *requests, run(*accesses), requests[0].deassign(), run(*accesses)],
+                [
+                    *_opened(requests),
+                    *requests,
+                    run(*accesses),
+                    requests[0].deassign(),
+                    run(*accesses),
+                ],
                 bus=bus,
                 length=requests[0].len,
             )
