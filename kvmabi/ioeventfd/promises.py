@@ -64,8 +64,8 @@ PROMISES: Final = MappingProxyType(
         FAILURE: "A failed assign or deassign changes nothing.",
         PV_MMIO: "PV_MMIO, where the kernel has it, cannot be combined with PIO or DATAMATCH "
         "(EINVAL), and signals a write of the registered width at exactly that address.",
-        RETURN: "Every KVM_IOEVENTFD and every guest access comes to its end, and the guest goes on "
-        "at the next instruction.",
+        RETURN: "Every KVM_IOEVENTFD and every guest access comes to its end, and the guest goes "
+        "on at the next instruction.",
     }
 )
 """Promise number to its text. Numbers are stable: results and reports name them."""

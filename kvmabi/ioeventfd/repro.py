@@ -22,6 +22,7 @@ def repro(case: Case, system: System, kernel: Kernel, trace: Trace) -> bool:
     """
     ensure_fds(THREADS)
     rig = Rig(system, first_own_fd(THREADS))
+    rig.timed = True
     try:
         trace(case.id)
         if _played(case, rig, kernel, trace):

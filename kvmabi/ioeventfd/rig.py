@@ -73,8 +73,7 @@ class Rig:
 
     `first_fd` starts a range of FDS_EACH descriptor numbers that nothing else in the process uses.
     Cases that try closed descriptors get theirs from there, so that a closed number stays closed,
-    whatever other threads open meanwhile. A machine is made with one vCPU, or with two where a
-    case needs them.
+    whatever other threads open meanwhile. Machines have one vCPU until a case needs two.
     """
 
     def __init__(self, system: System, first_fd: int) -> None:
@@ -85,6 +84,9 @@ class Rig:
         self._kinds: dict[int, FdKind] = {}
         self._machines: dict[int, ExerciserMachine] = {}
         self._vcpus = 1
+        self._hazardous = False
+        self.timed = False
+        """Whether the guest also counts cycles, which costs a little."""
         self._own_numbers = False
         self._arg = uapi.kvm_ioeventfd()
 
@@ -97,17 +99,18 @@ class Rig:
         """Return the machine that plays this VM of the case, made on first use."""
         machine = self._machines.get(vm)
         if machine is None:
-            machine = ExerciserMachine(self._system, vcpus=self._vcpus)
+            machine = ExerciserMachine(self._system, vcpus=self._vcpus, hazardous=self._hazardous)
             self._machines[vm] = machine
         return machine
 
     def prepare(self, case: Case) -> Layout:
         """Have a machine ready for the case, and return where its BARs are."""
         self._own_numbers = any(map(_leaves_closed, case.steps))
-        vcpus = case.vcpus
-        if vcpus > self._vcpus or 0 not in self._machines:
+        vcpus, hazardous = case.vcpus, bool(case.hazardous)
+        if vcpus > self._vcpus or hazardous != self._hazardous:
             self.discard_machines()
-            self._vcpus = vcpus
+            self._vcpus = max(vcpus, self._vcpus)
+            self._hazardous = hazardous
         machine = self.machine(0)
         return Layout(machine.bar0_gpa, machine.bar1_port)
 
@@ -117,7 +120,6 @@ class Rig:
             for machine in self._machines.values():
                 stack.callback(machine.close)
             self._machines.clear()
-        self._vcpus = 1
 
     def replace_vm(self, step: ReplaceVm) -> None:
         """Close one VM; the next use makes it anew."""
@@ -221,7 +223,9 @@ class Rig:
     def guest_run(self, step: GuestRun, resolve: Callable[[Access], int]) -> Batch:
         """Have a vCPU make its accesses, and return what came of them."""
         accesses = [guest_access(access, resolve(access)) for access in step.accesses]
-        return self.machine(step.vm).perform(accesses, vcpu=step.vcpu, deadline_s=GUEST_DEADLINE_S)
+        return self.machine(step.vm).perform(
+            accesses, vcpu=step.vcpu, deadline_s=GUEST_DEADLINE_S, timed=self.timed
+        )
 
 
 def _leaves_closed(step: Step) -> bool:

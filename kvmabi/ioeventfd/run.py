@@ -26,7 +26,7 @@ from kvmabi.ioeventfd.worker import CASE_NUMBER, SLOT, Report, Task, ensure_fds,
 CASE_DEADLINE_S: Final = 60.0
 IOCTL_DEADLINE_S: Final = 0.05
 """How much longer a case may take for each KVM_IOEVENTFD that it makes."""
-VMS_EACH: Final = 64
+VMS_EACH: Final = 48
 """How many VMs a worker process plays side by side."""
 TICK_S: Final = 0.2
 ATTEMPTS: Final = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 from kvmabi.ioeventfd.cases.build import (
     GUEST_BUSES,
@@ -25,7 +26,16 @@ from kvmabi.ioeventfd.cases.build import (
 from kvmabi.ioeventfd.contract import Bus
 from kvmabi.ioeventfd.steps import Access, Case, Place
 
-INSTRUCTION_LENGTHS = range(2, 16)
+INSTRUCTION_LENGTHS = {
+    (Bus.MMIO, 1): range(2, 16),
+    (Bus.MMIO, 2): range(3, 16),
+    (Bus.MMIO, 4): range(2, 16),
+    (Bus.MMIO, 8): range(3, 16),
+    (Bus.PIO, 1): range(1, 16),
+    (Bus.PIO, 2): range(2, 16),
+    (Bus.PIO, 4): range(1, 16),
+}
+"""How long in bytes an x86 instruction can be that writes so many bytes to a bus."""
 ALIAS = 1 << 32
 """Added to a gpa: an address that equals the registered one in its low 32 bits."""
 
@@ -94,19 +104,18 @@ def _unaligned() -> Iterator[Case]:
 
 
 def _instruction_lengths() -> Iterator[Case]:
-    """Yield stores of every instruction length: KVM must resume behind exactly that many bytes."""
-    for length in (0, 4):
-        for size in INSTRUCTION_LENGTHS:
-            for hit in (True, False):
-                place = SPOT[Bus.MMIO] + (0 if hit else 4)
-                yield case(
-                    "instruction",
-                    (Bus.MMIO, f"len{length}", f"bytes{size}", "hit" if hit else "miss"),
-                    (
-                        OPEN_FIRST,
-                        Subject(Bus.MMIO, length).request(),
-                        run(write(Bus.MMIO, place, 4, insn=size)),
-                    ),
-                    bus=Bus.MMIO,
-                    length=length,
-                )
+    """Yield writes of every instruction length: KVM must resume behind exactly that many bytes."""
+    for (bus, width), sizes in INSTRUCTION_LENGTHS.items():
+        for length, size, hit in product((0, width), sizes, (True, False)):
+            place = SPOT[bus] + (0 if hit else 8)
+            yield case(
+                "instruction",
+                (bus, f"len{length}", f"w{width}", f"bytes{size}", "hit" if hit else "miss"),
+                (
+                    OPEN_FIRST,
+                    Subject(bus, length).request(),
+                    run(write(bus, place, width, insn=size)),
+                ),
+                bus=bus,
+                length=length,
+            )

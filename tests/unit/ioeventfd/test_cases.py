@@ -8,8 +8,10 @@ from collections import Counter
 import pytest
 
 from kvmabi import uapi
+from kvmabi.guest import encodings
 from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.cases import FAMILIES, all_cases
+from kvmabi.ioeventfd.cases.matching import INSTRUCTION_LENGTHS
 from kvmabi.ioeventfd.contract import Bus, Kernel
 from kvmabi.ioeventfd.oracle import Expected, Oracle
 from kvmabi.ioeventfd.rig import FDS_EACH
@@ -138,6 +140,11 @@ def test_every_length_bus_and_width_is_tried() -> None:
     for bus in (Bus.MMIO, Bus.PIO):
         forms = {(each.write, each.string) for each in accesses() if each.bus is bus}
         assert forms == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_every_instruction_length_that_the_guest_can_make_is_tried() -> None:
+    for (bus, width), sizes in INSTRUCTION_LENGTHS.items():
+        assert list(sizes) == list(encodings.lengths(bus.value, width)), (bus, width)
 
 
 def test_every_combination_of_flag_bits_is_tried() -> None:
