@@ -2,7 +2,7 @@
 
 Signals are counted once a guest run, for each eventfd, while exits are told apart by access: a
 write either signals or exits, so nothing can be missed unless two faults cancel each other out.
-What disagrees is played again, one access a run, so that the report names the very access.
+What disagrees is played again, at last one access a run, so that the report names the very access.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def play(case: Case, rig: Rig, kernel: Kernel) -> Played:
     tried = tuple(sorted(player.promises))
     if not first:
         return Played(tried)
-    again = [Player(singly(case), rig, kernel).play() for _ in range(REPLAYS)]
-    told = next((each for each in again if each), first)
+    again = [Player(case, rig, kernel).play() for _ in range(REPLAYS)]
+    told = Player(singly(case), rig, kernel).play() or first
     return Played(tried, tuple(told), 1 + REPLAYS, 1 + sum(map(bool, again)))
 
 
