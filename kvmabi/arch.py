@@ -54,8 +54,8 @@ class Architecture:
     `name` is the kernel's (`arch/NAME`, without the history of x86_64 and arm64), `machines` are
     what uname says, `qemu` is the suffix of `qemu-system-`, `zig_target` the compiler's target,
     `header_dir` its folder among the compiler's sanitised headers. `char_signed` is the signedness
-    of plain `char`. `predefined` are the macros that a compiler for it defines and that headers ask
-    about.
+    of plain `char`; `unnamed_bits_align` is whether bit-fields without a name align what they are
+    in. `predefined` are the macros that a compiler for it defines and that headers ask about.
     """
 
     name: str
@@ -65,6 +65,7 @@ class Architecture:
     header_dir: str
     endianness: Literal["little", "big"]
     char_signed: bool
+    unnamed_bits_align: bool
     ioctl: IoctlEncoding
     predefined: tuple[tuple[str, str], ...]
 
@@ -110,6 +111,7 @@ X86: Final = Architecture(
     header_dir="x86-linux-any",
     endianness="little",
     char_signed=True,
+    unnamed_bits_align=False,
     ioctl=GENERIC_IOCTL,
     predefined=_predefined("little", "__x86_64__", "__x86_64", "__amd64__"),
 )
@@ -121,6 +123,7 @@ ARM64: Final = Architecture(
     header_dir="aarch64-linux-any",
     endianness="little",
     char_signed=False,
+    unnamed_bits_align=True,
     ioctl=GENERIC_IOCTL,
     predefined=_predefined("little", "__aarch64__", "__AARCH64EL__", "__CHAR_UNSIGNED__"),
 )
@@ -132,6 +135,7 @@ RISCV: Final = Architecture(
     header_dir="riscv-linux-any",
     endianness="little",
     char_signed=False,
+    unnamed_bits_align=False,
     ioctl=GENERIC_IOCTL,
     predefined=_predefined("little", "__riscv", ("__riscv_xlen", "64"), "__CHAR_UNSIGNED__"),
 )
@@ -143,6 +147,7 @@ S390: Final = Architecture(
     header_dir="s390x-linux-any",
     endianness="big",
     char_signed=False,
+    unnamed_bits_align=False,
     ioctl=GENERIC_IOCTL,
     predefined=_predefined("big", "__s390__", "__s390x__", "__zarch__", "__CHAR_UNSIGNED__"),
 )
@@ -154,6 +159,7 @@ POWERPC: Final = Architecture(
     header_dir="powerpc-linux-any",
     endianness="little",
     char_signed=False,
+    unnamed_bits_align=False,
     ioctl=NARROW_IOCTL,
     predefined=_predefined(
         "little",
@@ -175,6 +181,7 @@ LOONGARCH: Final = Architecture(
     header_dir="loongarch-linux-any",
     endianness="little",
     char_signed=True,
+    unnamed_bits_align=False,
     ioctl=GENERIC_IOCTL,
     predefined=_predefined("little", "__loongarch__", "__loongarch64", ("__loongarch_grlen", "64")),
 )
@@ -186,10 +193,12 @@ MIPS: Final = Architecture(
     header_dir="mips-linux-any",
     endianness="little",
     char_signed=True,
+    unnamed_bits_align=False,
     ioctl=NARROW_IOCTL,
     predefined=_predefined(
         "little",
         ("__mips", "64"),
+        ("__mips_isa_rev", "2"),
         "__mips__",
         "__mips64",
         "__MIPSEL__",

@@ -8,6 +8,7 @@ from kvmabi.abi.model import Scalar
 from kvmabi.arch import Architecture
 from kvmabi.header.integers import (
     BOOL,
+    CHAR,
     INT,
     INT128,
     LLONG,
@@ -19,6 +20,7 @@ from kvmabi.header.integers import (
     UINT128,
     ULLONG,
     ULONG,
+    UNSIGNED_CHAR,
     USHORT,
     IntegerType,
 )  # fmt: skip
@@ -58,5 +60,5 @@ def _wide_alignment(size: int, architecture: Architecture) -> int:
 def integer_type(type_: Scalar) -> IntegerType | None:
     """The arithmetic type of a basic type, None for floats and void."""
     if type_.name == "char":
-        return SCHAR if type_.signed else UCHAR
+        return CHAR if type_.signed else UNSIGNED_CHAR
     return INTEGERS.get(type_.name)

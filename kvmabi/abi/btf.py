@@ -95,9 +95,12 @@ class Btf:
             kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
             if kind not in extra:
                 raise AbiError(f"{self.name}: unknown BTF kind {kind} at word {position}")
-            yield position, kind, vlen, info >> 31
             always, each = extra[kind]
-            position += 3 + always + each * vlen
+            behind = position + 3 + always + each * vlen
+            if behind > end:
+                break
+            yield position, kind, vlen, info >> 31
+            position = behind
         if position != end:
             raise AbiError(f"{self.name}: the last BTF type is cut short")
 
@@ -115,7 +118,7 @@ class Btf:
         the first one counts. Ends as soon as all names are found.
         """
         offsets = self.offsets(wanted)
-        missing = set(offsets)
+        names = set(offsets.values())
         found: dict[str, int] = {}
         words = self.words
         for position, kind, vlen, flag in self.types() if offsets else ():
@@ -124,21 +127,21 @@ class Btf:
             step = 2 if kind == ENUM else 3
             first = position + 3
             for at in range(first, first + step * vlen, step):
-                if words[at] in missing:
-                    missing.discard(words[at])
+                if words[at] in offsets:
                     high = words[at + 2] if kind == ENUM64 else 0
                     value = words[at + 1] | high << 32
-                    found[offsets[words[at]]] = _signed(value, kind) if flag else value
-            if not missing:
+                    value = _signed(value, kind) if flag else value
+                    found.setdefault(offsets[words[at]], value)
+            if len(found) == len(names):
                 break
         return found
 
 
 def _pattern(wanted: str | Collection[str]) -> re.Pattern[bytes]:
     if isinstance(wanted, str):
-        return re.compile(rb"(?<=\0)(" + re.escape(wanted.encode()) + rb"[^\0]*)(?=\0)")
+        return re.compile(rb"(?<![^\0])(" + re.escape(wanted.encode()) + rb"[^\0]*)(?=\0)")
     names = b"|".join(re.escape(name.encode()) for name in sorted(wanted)) or b"(?!)"
-    return re.compile(rb"(?<=\0)(" + names + rb")(?=\0)")
+    return re.compile(rb"(?<![^\0])(" + names + rb")(?=\0)")
 
 
 def _signed(value: int, kind: int) -> int:

@@ -11,6 +11,7 @@ from kvmabi.abi.layout import round_up
 from kvmabi.abi.model import Abi, Array, Enum, Record, Scalar, Type, Unknown
 from kvmabi.abi.types import TypeTable, spell
 from kvmabi.arch import Architecture
+from kvmabi.errors import AbiError
 from kvmabi.header import HeaderSyntax, HeaderTree, SourceFile, parse, syntax
 from kvmabi.header.evaluate import evaluate
 from kvmabi.header.integers import INT, UINT, CInteger, IntegerType, NotConstant
@@ -42,12 +43,13 @@ def read_abi(
 def build_abi(header: HeaderSyntax, architecture: Architecture) -> Abi:
     """What parsed headers mean on an architecture."""
     types = TypeTable(architecture)
-    scope = HeaderScope(types)
+    scope = HeaderScope(types, _functions(header))
     types.scope = scope
     for declaration in header.declarations:
         types.declare(declaration)
     constants = ConstantTable(header, scope)
     constants.read_all()
+    _check_encoding(constants, architecture)
     return Abi(
         architecture=architecture,
         records=MappingProxyType(types.records),
@@ -61,11 +63,35 @@ def build_abi(header: HeaderSyntax, architecture: Architecture) -> Abi:
     )
 
 
+def _functions(header: HeaderSyntax) -> frozenset[str]:
+    macros = header.macros.values()
+    return frozenset(macro.name for macro in macros if macro.parameters is not None)
+
+
+def _check_encoding(constants: ConstantTable, architecture: Architecture) -> None:
+    """AbiError where the headers encode ioctl numbers otherwise than the architecture does."""
+    encoding = architecture.ioctl
+    expected = {
+        "_IOC_SIZEBITS": encoding.size_bits,
+        "_IOC_NONE": encoding.none,
+        "_IOC_READ": encoding.read,
+        "_IOC_WRITE": encoding.write,
+    }
+    for name, value in expected.items():
+        macro = constants.macros.get(name)
+        if macro is not None and macro.value != value:
+            raise AbiError(
+                f"{name} is {macro.value} in these headers and {value} on {architecture.name}:"
+                " are they of another architecture?"
+            )
+
+
 class HeaderScope:
     """What expressions in headers can use: enumerators, types, and the macros that make ioctls."""
 
-    def __init__(self, types: TypeTable) -> None:
+    def __init__(self, types: TypeTable, functions: frozenset[str]) -> None:
         self.types = types
+        self.functions = functions
         self.char_signed = types.architecture.char_signed
 
     def name(self, name: syntax.Name) -> CInteger:

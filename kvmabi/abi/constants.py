@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from kvmabi.abi.model import FunctionMacro, Ioctl, Macro, Opaque, Type
 from kvmabi.abi.types import spell
@@ -15,6 +15,9 @@ from kvmabi.header.evaluate import Scope, evaluate
 from kvmabi.header.expressions import parse_expression
 from kvmabi.header.integers import CInteger, NotConstant, characters, literal
 from kvmabi.header.lexer import IDENT, NUMBER, spelling
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 Direction = Literal["", "R", "W", "RW"]
 
@@ -39,6 +42,10 @@ class TypeScope(Scope, Protocol):
     def types(self) -> _HasArchitecture:
         """Where the types are."""
 
+    @property
+    def functions(self) -> Collection[str]:
+        """The names of the function-like macros that the headers define."""
+
 
 class _HasArchitecture(Protocol):
     @property
@@ -60,7 +67,7 @@ class _IoctlParts:
 def ioctl_of_call(call: syntax.Call, scope: TypeScope) -> _IoctlParts:
     """What `_IOW(type, nr, argument)` and its like make; NotConstant for any other call."""
     name = call.function.name if isinstance(call.function, syntax.Name) else ""
-    if name not in IOCTL_MACROS:
+    if name not in IOCTL_MACROS or name not in scope.functions:
         raise NotConstant(f"{name}() is not defined by these headers" if name else "a call")
     direction = IOCTL_MACROS[name]
     if len(call.arguments) != (3 if direction else 2):

@@ -81,7 +81,7 @@ def element_of(type_: Type) -> Type:
 
 def _head(module: ModuleSource, writer: RecordWriter) -> str:
     arch = module.abi.architecture
-    names = ", ".join(sorted(writer.used))
+    names = ", ".join(sorted(writer.used)) or "Structure"
     return f'''
 """KVM's ABI on {arch.name}: structs, constants and ioctl numbers of linux/kvm.h and asm/kvm.h.
 

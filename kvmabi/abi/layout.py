@@ -42,9 +42,17 @@ def round_up(value: int, to: int) -> int:
 
 
 def lay_out(
-    kind: str, members: Sequence[Member], *, packed: bool = False, aligned: int = 0
+    kind: str,
+    members: Sequence[Member],
+    *,
+    packed: bool = False,
+    aligned: int = 0,
+    unnamed_bits_align: bool = False,
 ) -> Layout:
-    """The layout of a struct or union; `packed` and `aligned` are its own attributes."""
+    """The layout of a struct or union; `packed` and `aligned` are its own attributes.
+
+    `unnamed_bits_align` is the architecture's.
+    """
     fields: list[Field] = []
     end_bits = 0
     widest_bits = 0
@@ -58,8 +66,8 @@ def lay_out(
         else:
             start_bits = _bit_start(member, start_bits, wanted, packed or member.packed)
             end_bits = start_bits + member.width
-        if member.width is None or member.name is not None:
-            alignment = max(alignment, wanted)
+        if member.width is None or member.name is not None or unnamed_bits_align:
+            alignment = max(alignment, member.type.alignment if member.width == 0 else wanted)
         widest_bits = max(widest_bits, end_bits)
         if member.width != 0:
             fields.append(_field(member, start_bits))

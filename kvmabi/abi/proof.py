@@ -218,7 +218,7 @@ class _Subject:
     def _kind(self, name: str) -> str:
         if name in self.abi.ioctls:
             return "ioctls"
-        return "enumerators" if name in self.abi.enumerators else "macros"
+        return "enumerator values" if name in self.abi.enumerators else "macros"
 
 
 def _indices(field: Field) -> str:

@@ -161,7 +161,13 @@ class TypeTable:
             member = self._member(field, naming.member(field, anonymous))
             if member is not None:
                 members.append(member)
-        layout = lay_out(record.kind, members, packed=packed, aligned=aligned)
+        layout = lay_out(
+            record.kind,
+            members,
+            packed=packed,
+            aligned=aligned,
+            unnamed_bits_align=self.architecture.unnamed_bits_align,
+        )
         return Record(
             name=naming.own,
             kind="union" if record.kind == "union" else "struct",

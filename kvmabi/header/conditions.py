@@ -81,7 +81,7 @@ class Conditions:
         return (line[2].text in self._expander.macros) != word.endswith("ndef")
 
     def _value(self, line: list[Token]) -> bool:
-        tokens = self._expander.expand_line(self._replace_defined(line[2:], line[1]))
+        tokens = self._expander.expand_line(self._replace_defined(line[2:]))
         if not tokens:
             raise line[1].error(f"#{line[1].text} without a condition")
         parser = ExpressionParser([_widened(token) for token in tokens], tokens[-1])
@@ -90,7 +90,7 @@ class Conditions:
         except NotConstant as problem:
             raise line[1].error(f"this condition cannot be evaluated: {problem}") from None
 
-    def _replace_defined(self, tokens: list[Token], at: Token) -> list[Token]:
+    def _replace_defined(self, tokens: list[Token]) -> list[Token]:
         """The tokens with every `defined X` and `defined(X)` as 1 or 0."""
         out: list[Token] = []
         rest = list(reversed(tokens))
@@ -102,8 +102,12 @@ class Conditions:
             bracket = bool(rest) and rest[-1].text == "("
             if bracket:
                 rest.pop()
-            name = rest.pop() if rest else at
-            if name.kind != IDENT or (bracket and (not rest or rest.pop().text != ")")):
+            name = rest.pop() if rest else token
+            if (
+                name is token
+                or name.kind != IDENT
+                or (bracket and (not rest or rest.pop().text != ")"))
+            ):
                 raise token.error("expected `defined NAME` or `defined(NAME)`")
             known = "1" if name.text in self._expander.macros else "0"
             out.append(Token(NUMBER, known, token.file, token.offset, token.space))

@@ -34,6 +34,9 @@ class IntegerType:
 
 
 BOOL: Final = IntegerType("_Bool", 1, False, 0)
+CHAR: Final = IntegerType("char", 8, True, 1)
+UNSIGNED_CHAR: Final = IntegerType("char", 8, False, 1)
+"""Plain char, on the architectures where it is signed and on those where it is not."""
 SCHAR: Final = IntegerType("signed char", 8, True, 1)
 UCHAR: Final = IntegerType("unsigned char", 8, False, 1)
 SHORT: Final = IntegerType("short", 16, True, 2)
@@ -138,7 +141,7 @@ _LITERAL: Final = re.compile(
     r"(?:0[xX](?P<hex>[0-9a-fA-F]+)|0[bB](?P<bin>[01]+)|(?P<oct>0[0-7]*)|(?P<dec>[1-9][0-9]*))"
     r"(?P<suffix>[uUlL]*)\Z"
 )
-_SUFFIXES: Final = {"": 3, "l": 4, "ll": 5}
+_SUFFIXES: Final = {"": INT.rank, "l": LONG.rank, "ll": LLONG.rank, "LL": LLONG.rank}
 
 
 def literal(text: str) -> CInteger:
@@ -149,9 +152,10 @@ def literal(text: str) -> CInteger:
     bases = (("hex", 16), ("bin", 2), ("oct", 8), ("dec", 10))
     value = next(int(match[group], base) for group, base in bases if match[group] is not None)
     suffix = match["suffix"]
-    unsigned = "u" in suffix.lower()
-    rank = _SUFFIXES.get(suffix.lower().replace("u", "", 1))
-    if rank is None or "lL" in suffix or "Ll" in suffix:
+    unsigned = suffix[:1] in ("u", "U") or suffix[-1:] in ("u", "U")
+    longs = suffix.strip("uU")
+    rank = _SUFFIXES.get(longs.lower() if longs == "L" else longs)
+    if rank is None or len(suffix) != len(longs) + unsigned:
         raise NotConstant(f"{suffix} is no integer suffix")
     decimal = match["dec"] is not None
     for kind in (INT, UINT, LONG, ULONG, LLONG, ULLONG):

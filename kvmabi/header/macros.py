@@ -15,8 +15,8 @@ from kvmabi.errors import HeaderError
 from kvmabi.header.lexer import IDENT, OTHER, PUNCT, STRING, Token, spelling, tokenise
 from kvmabi.header.source import SourceFile
 
-MAX_TOKENS: Final = 1_000_000
-"""Tokens that one parse may read and expand to; kvm.h with all it includes needs some 60,000."""
+MAX_TOKENS: Final = 300_000
+"""Tokens that one parse may read and expand to; kvm.h with all it includes needs some 50,000."""
 
 MAX_DEPTH: Final = 100
 """Macros inside of macros, and calls inside of arguments."""
