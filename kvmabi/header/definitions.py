@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from kvmabi.header.lexer import IDENT, Token
 from kvmabi.header.macros import Macro
+
+MAX_PARAMETERS: Final = 1_000
 
 
 def macro_name(line: list[Token]) -> Token:
@@ -47,6 +51,8 @@ def _parameters(tokens: list[Token]) -> tuple[tuple[str, ...], bool, list[Token]
         name = "__VA_ARGS__" if variadic else texts[index]
         if name in names or not (variadic or tokens[index].kind == IDENT):
             raise tokens[index].error("expected a parameter's name")
+        if len(names) == MAX_PARAMETERS:
+            raise tokens[index].error(f"a macro with more than {MAX_PARAMETERS} parameters")
         names.append(name)
         index += 1
         if not variadic and texts[index] == "...":

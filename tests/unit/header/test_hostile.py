@@ -38,6 +38,10 @@ REFUSED = {
     "declarators": ("int " + "(" * 5_000 + "x" + ")" * 5_000 + ";\n", "nested more than"),
     "pointers": ("int " + "*" * 50_000 + "x;\n", "pointers to pointers"),
     "dimensions": ("struct s { int x" + "[2]" * 50_000 + "; };\n", "dimensions"),
+    "parameters": (
+        "#define F(" + ",".join(f"a{i}" for i in range(20_000)) + ") 1\n",
+        "more than 1000 parameters",
+    ),
     "conditions": ("#if 1\n" * 10_000, "nested more than"),
     "a header in itself": ("#include <linux/kvm.h>\n" * 2, "include each other"),
     "a long pasted name": (
