@@ -8,6 +8,7 @@
     ├── AbiError              an ABI fact is missing or contradicts another
     ├── ImageError            a guest image cannot be loaded
     ├── KvmUnavailable        /dev/kvm cannot be used here; the message says the remedy (exit 3)
+    ├── ToolMissing           a tool that this needs is not installed; the command is named (exit 3)
     ├── IoctlError (OSError)  an ioctl failed: its name, the kind of fd, and errno
     ├── GuestError            a guest did not do what its loader and mailbox need
     │   ├── GuestCrash        the vCPU shut down, failed entry, or could not be emulated
@@ -92,6 +93,12 @@ class ImageError(KvmAbiError):
 
 class KvmUnavailable(KvmAbiError):
     """KVM cannot be used here; the message says why, and what to do."""
+
+    exit_code = ExitCode.NOTHING_CHECKED
+
+
+class ToolMissing(KvmAbiError):
+    """Something that this needs is not installed; the message has the command that installs it."""
 
     exit_code = ExitCode.NOTHING_CHECKED
 
