@@ -51,6 +51,7 @@ class VerbModule(Protocol):
 
 VERBS: Final = (
     Verb("matrix", "kvmabi.matrix", "check every ioeventfd promise of this kernel, case by case"),
+    Verb("abi", "kvmabi.abi.__main__", "show KVM's ABI of every architecture, and prove it"),
 )
 
 

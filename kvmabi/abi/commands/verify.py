@@ -1,0 +1,119 @@
+"""``kvmabi abi verify``: the ABI compared, fact by fact, with a compiler or the running kernel."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from kvmabi import arch
+from kvmabi.abi.build import read_abi
+from kvmabi.abi.commands import options
+from kvmabi.abi.compare import Comparison
+from kvmabi.abi.proof import Proof
+from kvmabi.abi.trees import user_tree, ziglang_folder, ziglang_tree
+from kvmabi.arch import Architecture
+from kvmabi.errors import ExitCode
+
+# The columns of the table, and the kinds of facts that each counts.
+COLUMNS = {
+    "structs": ("record names", "record sizes", "alignments"),
+    "fields": ("field lists", "field offsets", "field sizes", "field types", "bit-fields"),
+    "enumerators": ("enumerators", "enumerator values"),
+    "macros": ("macros", "macro types", "macro names", "function macros"),
+    "ioctls": ("ioctls",),
+    "shipped": ("shipped module",),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
+    options.add_architecture(parser, "all, or the host's with --headers")
+    parser.add_argument(
+        "--headers", metavar="DIR", help="prove what kvmabi reads out of this include folder"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="list what was left out, and why"
+    )
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the subcommand out and return its exit code."""
+    ziglang_folder()
+    default = [arch.host()] if args.headers else list(arch.ARCHITECTURES.values())
+    results: dict[str, Comparison] = {}
+    for architecture in options.architectures(args.arch, default):
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{architecture.name}: comparing with the compiler\n")
+        results[architecture.name] = compare(architecture, args.headers)
+    show = options.printer(args.json)
+    for line in [*table(results), *details(results, verbose=args.verbose)]:
+        show(line)
+    if args.json:
+        options.write_json(args.json, as_json(results))
+    return exit_code(results)
+
+
+def compare(architecture: Architecture, headers: str | None) -> Comparison:
+    """What a compiler says about the headers, beside what kvmabi reads in them."""
+    tree = user_tree(headers, architecture) if headers else ziglang_tree(architecture)
+    return Proof(read_abi(tree, architecture), tree).run()
+
+
+def exit_code(results: dict[str, Comparison]) -> ExitCode:
+    """0 where all agree, 1 where something differs, 3 where there was nothing to compare."""
+    if any(result.differences for result in results.values()):
+        return ExitCode.BROKEN
+    if not results or not all(result.counts.total() for result in results.values()):
+        return ExitCode.NOTHING_CHECKED
+    return ExitCode.KEPT
+
+
+def table(results: dict[str, Comparison]) -> list[str]:
+    """The lines of the table: one row an architecture, facts compared by kind."""
+    used = {kind for result in results.values() for kind in result.counts}
+    columns = {name: kinds for name, kinds in COLUMNS.items() if used & set(kinds)}
+    rows = [["", *columns, "all", "differ", "left out"]]
+    for name, result in results.items():
+        counts = [str(sum(result.counts[kind] for kind in kinds)) for kinds in columns.values()]
+        totals = (result.counts.total(), len(result.differences), len(result.exclusions))
+        rows.append([name, *counts, *map(str, totals)])
+    return ["Facts compared:", *aligned(rows)]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first column is text and whose others are numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def details(results: dict[str, Comparison], *, verbose: bool) -> list[str]:
+    """Each difference; with `verbose` also what was left out, with its reason."""
+    lines: list[str] = []
+    for name, result in results.items():
+        lines += [f"{name}: {difference}" for difference in result.differences]
+        if verbose:
+            lines += [f"{name}: left out: {one.subject}: {one.reason}" for one in result.exclusions]
+    return lines
+
+
+def as_json(results: dict[str, Comparison]) -> dict[str, object]:
+    """The results as JSON: counts, differences and exclusions for each architecture."""
+    return {
+        name: {
+            "compared": dict(result.counts),
+            "differences": [
+                {"subject": d.subject, "fact": d.fact, "ours": d.ours, "theirs": d.theirs}
+                for d in result.differences
+            ],
+            "left_out": [{"subject": e.subject, "reason": e.reason} for e in result.exclusions],
+        }
+        for name, result in results.items()
+    }
