@@ -25,6 +25,7 @@ from kvmabi.uapi import (
 ADDRESS_SPACE: Final = 1 << 64
 PAGE_SIZE: Final = 4096
 Spot = tuple["Bus", int]
+Shape = tuple[int, int | None]
 LENGTHS: Final = frozenset({0, 1, 2, 4, 8})
 EVENTFD_MAX: Final = ADDRESS_SPACE - 1
 
@@ -112,15 +113,6 @@ class Registration(NamedTuple):
     datamatch: int | None
     eventfd: Eventfd
 
-    def matches(self, bus: Bus, addr: int, width: int, value: int) -> bool:
-        """Return whether a write of `width` bytes signals this registration (promises 4, 5)."""
-        return (
-            self.bus is bus
-            and self.addr == addr
-            and self.len in (0, width)
-            and self.datamatch in (None, value)
-        )
-
     @property
     def deassign_flags(self) -> int:
         """The flags of the KVM_IOEVENTFD that removes it."""
@@ -133,18 +125,25 @@ class Registration(NamedTuple):
 
     @property
     def spot(self) -> Spot:
-        """The bus and address: no promise but 4 relates registrations of different spots."""
+        """Its bus and address: registrations of different spots never touch each other."""
         return self.bus, self.addr
 
-    def clashes(self, other: Registration) -> bool:
-        """Return whether one write could match both registrations (promise 8)."""
-        if self.spot != other.spot:
-            return False
-        if self.len == 0 or other.len == 0:
-            return True
-        return self.len == other.len and (
-            self.datamatch is None or other.datamatch is None or self.datamatch == other.datamatch
-        )
+    @property
+    def shape(self) -> Shape:
+        """Its length and datamatch: what tells registrations of one spot apart."""
+        return self.len, self.datamatch
+
+
+def matching_shapes(width: int, value: int) -> tuple[Shape, Shape, Shape]:
+    """Return the shapes that a write of `width` bytes signals, at their spot (promises 4 and 5)."""
+    return (0, None), (width, None), (width, value)
+
+
+def clash(one: Shape, other: Shape) -> bool:
+    """Return whether one write could match both shapes at the same spot (promise 8)."""
+    if one[0] == 0 or other[0] == 0:
+        return True
+    return one[0] == other[0] and (one[1] is None or other[1] is None or one[1] == other[1])
 
 
 class Answer(NamedTuple):
@@ -194,8 +193,8 @@ class VmContract:
     """The registrations of one VM, and what they promise."""
 
     kernel: Kernel
-    registered: dict[Spot, list[Registration]] = field(default_factory=dict)
-    removed: dict[Spot, list[Registration]] = field(default_factory=dict)
+    registered: dict[Spot, dict[Shape, Registration]] = field(default_factory=dict)
+    removed: set[tuple[Spot, Shape]] = field(default_factory=set)
 
     def ioeventfd(self, request: Request) -> Answer:
         """Return what KVM_IOEVENTFD must answer, and register or remove accordingly."""
@@ -210,10 +209,11 @@ class VmContract:
         if isinstance(request.eventfd, int):
             return Answer(request.eventfd, promises.ARGUMENTS)
         new = _registration(request, request.eventfd)
-        neighbours = self.registered.setdefault(new.spot, [])
-        if any(new.clashes(old) for old in neighbours):
+        shape = new.shape
+        neighbours = self.registered.setdefault(new.spot, {})
+        if any(clash(shape, old) for old in neighbours):
             return Answer(errno.EEXIST, promises.CLASH)
-        neighbours.append(new)
+        neighbours[shape] = new
         return Answer(0, promises.SHARING if len(neighbours) > 1 else promises.ARGUMENTS)
 
     def _refusal(self, request: Request) -> int | None:
@@ -238,18 +238,19 @@ class VmContract:
         if isinstance(request.eventfd, int):
             return Answer(request.eventfd, promises.DEASSIGN)
         target = _registration(request, request.eventfd)
-        neighbours = self.registered.get(target.spot, [])
-        if target not in neighbours:
+        spot, shape = target.spot, target.shape
+        neighbours = self.registered.get(spot, {})
+        if neighbours.get(shape) != target:
             return Answer(errno.ENOENT, promises.DEASSIGN)
-        neighbours.remove(target)
+        del neighbours[shape]
         if not neighbours:
-            del self.registered[target.spot]
-        self.removed.setdefault(target.spot, []).append(target)
+            del self.registered[spot]
+        self.removed.add((spot, shape))
         return Answer(0, promises.DEASSIGN)
 
     def registrations(self) -> list[Registration]:
         """Return all registrations, grouped by bus and address."""
-        return [each for neighbours in self.registered.values() for each in neighbours]
+        return [each for several in self.registered.values() for each in several.values()]
 
     def write(self, bus: Bus, address: int, width: int, value: int) -> Reaction:
         """Return what a guest's write of `width` bytes must cause, and signal accordingly.
@@ -269,11 +270,9 @@ class VmContract:
 
     def _write_whole(self, bus: Bus, address: int, width: int, value: int) -> Reaction:
         """Return what a write within one page must cause, and signal accordingly."""
-        matching = [
-            each
-            for each in self.registered.get((bus, address), ())
-            if each.matches(bus, address, width, value)
-        ]
+        neighbours = self.registered.get((bus, address), {})
+        shapes = matching_shapes(width, value)
+        matching = [neighbours[shape] for shape in shapes if shape in neighbours]
         if len(matching) > 1:
             raise AssertionError(f"the contract let {matching} share one write")
         if matching:
@@ -293,12 +292,12 @@ class VmContract:
 
     def _miss_promise(self, bus: Bus, address: int, width: int, value: int) -> int:
         """Return the promise that says most about a write that matches nothing."""
-        if any(r.len == width for r in self.registered.get((bus, address), [])):
+        spot = (bus, address)
+        if any(length == width for length, _ in self.registered.get(spot, {})):
             return promises.DATAMATCH
         if self.registered:
             return promises.MATCH
-        gone = self.removed.get((bus, address), [])
-        if any(r.matches(bus, address, width, value) for r in gone):
+        if any((spot, shape) in self.removed for shape in matching_shapes(width, value)):
             return promises.AFTER_DEASSIGN
         return promises.EXIT
 

@@ -10,6 +10,7 @@ from kvmabi.ioeventfd.contract import Bus, ExpectedExit
 from kvmabi.ioeventfd.steps import (
     Access,
     CloseFd,
+    CoalescedZones,
     DupFd,
     FillFd,
     GuestRun,
@@ -80,6 +81,8 @@ def step_text(step: Step) -> str:
             return f"close {step.name}"
         case FillFd():
             return f"write {step.count:#x} to {step.name}"
+        case CoalescedZones():
+            return f"register {step.count} coalesced zones on {step.bus} from {step.place}"
         case ReplaceVm():
             return f"close vm{step.vm} and make a new one"
         case _:

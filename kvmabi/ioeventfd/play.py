@@ -28,6 +28,7 @@ from kvmabi.ioeventfd.steps import (
     Access,
     Case,
     CloseFd,
+    CoalescedZones,
     DupFd,
     FillFd,
     GuestRun,
@@ -95,6 +96,7 @@ class Player:
         self._trace = trace
         self._oracle = Oracle(kernel, rig.prepare(case))
         self._found: list[Disagreement] = []
+        self._crowded = False
         self.promises: set[int] = set()
         """The promises that decided what was expected so far."""
 
@@ -144,6 +146,9 @@ class Player:
             case FillFd():
                 rig.fill_fd(step)
                 oracle.fill_fd(step)
+            case CoalescedZones():
+                rig.coalesced_zones(step, self._address(step))
+                self._crowded = True
             case ReplaceVm():
                 rig.replace_vm(step)
                 oracle.replace_vm(step)
@@ -163,7 +168,7 @@ class Player:
         if errno != answer.errno:
             self._found.append(compare_answer(text, answer, errno))
 
-    def _address(self, what: Ioeventfd | Access) -> int:
+    def _address(self, what: Ioeventfd | Access | CoalescedZones) -> int:
         return self._oracle.layout.resolve(what.place)
 
     def _guest_run(self, step: GuestRun) -> None:
@@ -254,10 +259,15 @@ class Player:
             for vm, contract in self._oracle.vms.items()
             for registration in contract.registrations()
         ]
-        if not left:
+        if not left and not self._crowded:
             return
         names = self._names()
-        if len(left) > TIDY_LIMIT or self._uses_pv_mmio() or not _all_named(left, names):
+        if (
+            self._crowded
+            or len(left) > TIDY_LIMIT
+            or self._uses_pv_mmio()
+            or not _all_named(left, names)
+        ):
             self._rig.discard_machines()
             return
         for vm, registration in left:

@@ -13,11 +13,12 @@ from contextlib import ExitStack, suppress
 from typing import Final
 
 from kvmabi import uapi
-from kvmabi.ioeventfd.contract import Registration
+from kvmabi.ioeventfd.contract import Bus, Registration
 from kvmabi.ioeventfd.steps import (
     Access,
     Case,
     CloseFd,
+    CoalescedZones,
     DupFd,
     FdKind,
     FillFd,
@@ -209,6 +210,12 @@ class Rig:
         arg.fd = self._fds[step.fd]
         arg.flags = flags
         return self.machine(step.vm).vm.try_ioeventfd(arg)
+
+    def coalesced_zones(self, step: CoalescedZones, address: int) -> None:
+        """Register a case's coalesced zones."""
+        vm = self.machine(step.vm).vm
+        for index in range(step.count):
+            vm.register_coalesced(address + 4 * index, 4, pio=step.bus is Bus.PIO)
 
     def deassign(self, registration: Registration, fd: str, vm: int) -> int:
         """Take one registration out of a VM, and return 0 or the errno."""

@@ -177,6 +177,19 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class CoalescedZones:
+    """Register `count` coalesced zones of 4 bytes, side by side from `place` on.
+
+    They are other devices on the same bus, at addresses that the case does not access.
+    """
+
+    bus: Bus
+    place: Place
+    count: int
+    vm: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GuestRun:
     """The accesses that one vCPU makes in one go, and all that they cause is looked at."""
 
@@ -199,7 +212,9 @@ class ReplaceVm:
     vm: int = 0
 
 
-Step = OpenFd | DupFd | CloseFd | FillFd | Ioeventfd | GuestRun | Together | ReplaceVm
+Step = (
+    OpenFd | DupFd | CloseFd | FillFd | Ioeventfd | CoalescedZones | GuestRun | Together | ReplaceVm
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,5 +257,6 @@ class Case:
 
     @property
     def ioctls(self) -> int:
-        """How many KVM_IOEVENTFDs the case makes: what it costs, in grace periods."""
-        return sum(isinstance(step, Ioeventfd) for step in self.steps)
+        """How many registrations the case changes: what it costs, in grace periods."""
+        zones = sum(step.count for step in self.steps if isinstance(step, CoalescedZones))
+        return zones + sum(isinstance(step, Ioeventfd) for step in self.steps)

@@ -47,6 +47,14 @@ class VM(KvmFd):
         region.userspace_addr = hva
         self.call("KVM_SET_USER_MEMORY_REGION", region)
 
+    def register_coalesced(self, address: int, size_bytes: int, *, pio: bool = False) -> None:
+        """Have writes to a range gathered in a ring, not exit; `address` a gpa or a port."""
+        zone = uapi.kvm_coalesced_mmio_zone()
+        zone.addr = address
+        zone.size = size_bytes
+        zone.pio = pio
+        self.call("KVM_REGISTER_COALESCED_MMIO", zone)
+
     def create_vcpu(self, index: int) -> Vcpu:
         """The vCPU with this id."""
         return Vcpu(self.call("KVM_CREATE_VCPU", index), index, self.system.mmap_size_bytes)

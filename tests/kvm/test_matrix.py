@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from kvmabi.ioeventfd import contract, promises
-from kvmabi.ioeventfd.contract import Answer, Bus, Kernel, Reaction, Registration, VmContract
+from kvmabi.ioeventfd.contract import Answer, Bus, Kernel, Reaction, VmContract
 from kvmabi.ioeventfd.detect import detect_kernel
 from kvmabi.ioeventfd.run import Supervisor
 from kvmabi.ioeventfd.select import select
@@ -69,19 +69,19 @@ Flip = Callable[[pytest.MonkeyPatch], None]
 
 
 def _compare_low_bytes(patch: pytest.MonkeyPatch) -> None:
-    def matches(self: Registration, bus: Bus, addr: int, width: int, value: int) -> bool:
-        mask = (1 << 8 * width) - 1
-        same = self.datamatch is None or self.datamatch & mask == value
-        return self.bus is bus and self.addr == addr and self.len in (0, width) and same
+    real = VmContract._assign
 
-    patch.setattr(Registration, "matches", matches)
+    def assign(self: VmContract, request: contract.Request) -> Answer:
+        return real(self, request._replace(datamatch=request.datamatch & 0xFFFF_FFFF))
+
+    patch.setattr(VmContract, "_assign", assign)
 
 
 def _ignore_width(patch: pytest.MonkeyPatch) -> None:
-    def matches(self: Registration, bus: Bus, addr: int, _width: int, value: int) -> bool:
-        return self.bus is bus and self.addr == addr and self.datamatch in (None, value)
+    def matching_shapes(_width: int, value: int) -> list[contract.Shape]:
+        return [(length, data) for length in (0, 1, 2, 4, 8) for data in (None, value)]
 
-    patch.setattr(Registration, "matches", matches)
+    patch.setattr(contract, "matching_shapes", matching_shapes)
 
 
 def _let_reads_match(patch: pytest.MonkeyPatch) -> None:
@@ -92,21 +92,21 @@ def _let_reads_match(patch: pytest.MonkeyPatch) -> None:
 
 
 def _let_datamatch_join_a_wildcard(patch: pytest.MonkeyPatch) -> None:
-    real = Registration.clashes
+    real = contract.clash
 
-    def clashes(self: Registration, other: Registration) -> bool:
-        return real(self, other) and (self.datamatch is None) == (other.datamatch is None)
+    def clash(one: contract.Shape, other: contract.Shape) -> bool:
+        return real(one, other) and (one[1] is None) == (other[1] is None)
 
-    patch.setattr(Registration, "clashes", clashes)
+    patch.setattr(contract, "clash", clash)
 
 
 def _let_any_length_stand_alone(patch: pytest.MonkeyPatch) -> None:
-    real = Registration.clashes
+    real = contract.clash
 
-    def clashes(self: Registration, other: Registration) -> bool:
-        return real(self, other) and (self.len == 0) == (other.len == 0)
+    def clash(one: contract.Shape, other: contract.Shape) -> bool:
+        return real(one, other) and (one[0] == 0) == (other[0] == 0)
 
-    patch.setattr(Registration, "clashes", clashes)
+    patch.setattr(contract, "clash", clash)
 
 
 def _deassign_by_address_alone(patch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,8 @@ def _drop_at_close_of_the_fd(patch: pytest.MonkeyPatch) -> None:
         real(self, step)
         for vm in self.vms.values():
             for spot, several in vm.registered.items():
-                vm.registered[spot] = [each for each in several if each.eventfd is not gone]
+                left = {shape: each for shape, each in several.items() if each.eventfd is not gone}
+                vm.registered[spot] = left
 
     patch.setattr(Oracle, "close_fd", close_fd)
 

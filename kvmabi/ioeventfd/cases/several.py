@@ -18,9 +18,21 @@ from kvmabi.ioeventfd.cases.build import (
     write,
 )
 from kvmabi.ioeventfd.contract import Bus
-from kvmabi.ioeventfd.steps import Access, Case, FdKind, Ioeventfd, OpenFd, Place, Step
+from kvmabi.ioeventfd.steps import (
+    Access,
+    Case,
+    CoalescedZones,
+    FdKind,
+    Ioeventfd,
+    OpenFd,
+    Place,
+    Step,
+)
 
 COUNTS: Final = (1, 2, 10, 100, 300, 1000, 1200)
+ZONES: Final = 900
+"""Coalesced zones before the first registration: with them, a bus limit of 1,000 is near."""
+ZONES_AT: Final = {Bus.MMIO: SPOT[Bus.MMIO] + 0x100000, Bus.PIO: Place(SPOT[Bus.PIO].base, 0x1000)}
 MAX_OPEN_FDS: Final = 16
 """Of many registrations, these many have eventfds of their own; they are reused in turn."""
 
@@ -38,6 +50,7 @@ def cases() -> Iterator[Case]:
         yield from _neighbours(bus)
         yield from _one_removed(bus)
         yield from _many(bus)
+        yield from _crowded(bus)
     yield from _same_address_other_bus()
 
 
@@ -176,6 +189,21 @@ def _many(bus: Bus) -> Iterator[Case]:
                 bus=bus,
                 length=requests[0].len,
             )
+
+
+def _crowded(bus: Bus) -> Iterator[Case]:
+    """Yield registrations on a bus that holds many other devices: old kernels counted them all."""
+    zones = CoalescedZones(bus, ZONES_AT[bus], ZONES)
+    for count in (1, 200):
+        requests = [Subject(bus, 4, index).request() for index in range(count)]
+        hits = [write(bus, SPOT[bus], 4, index) for index in (0, count - 1, count)]
+        yield case(
+            "crowded",
+            (bus, f"zones{ZONES}", count),
+            [*_opened(requests), zones, *requests, run(*hits)],
+            bus=bus,
+            length=4,
+        )
 
 
 def _same_address_other_bus() -> Iterator[Case]:

@@ -19,6 +19,7 @@ from kvmabi.ioeventfd.steps import (
     Access,
     Case,
     CloseFd,
+    CoalescedZones,
     DupFd,
     FdKind,
     FillFd,
@@ -73,6 +74,8 @@ def predict(step: Step, oracle: Oracle) -> list[Expected]:
             return oracle.together(step)
         case ReplaceVm():
             oracle.replace_vm(step)
+        case CoalescedZones():
+            pass
     return []
 
 

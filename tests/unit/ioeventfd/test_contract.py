@@ -427,7 +427,7 @@ def test_pv_mmio_signals_the_registered_width_at_the_address(e: Eventfd) -> None
 
 def test_a_broken_contract_is_noticed(vm: VmContract, e: Eventfd) -> None:
     one = Registration(Bus.MMIO, 0x1000, 4, None, e)
-    vm.registered[one.spot] = [one, one]
+    vm.registered[one.spot] = {one.shape: one, (0, None): one}
     with pytest.raises(AssertionError, match="share one write"):
         write(vm)
 
