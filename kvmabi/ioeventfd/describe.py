@@ -70,7 +70,9 @@ def step_text(step: Step) -> str:
                 f"{' datamatch' + datamatch if datamatch else ''} fd {step.fd}"
             )
         case GuestRun():
-            return f"vm{step.vm} vcpu{step.vcpu}: " + "; ".join(map(access_text, step.accesses))
+            threads = " by two threads in turn" if step.handover else ""
+            accesses = "; ".join(map(access_text, step.accesses))
+            return f"vm{step.vm} vcpu{step.vcpu}{threads}: {accesses}"
         case Together():
             return "at once: " + " || ".join(map(step_text, step.runs))
         case OpenFd():

@@ -231,7 +231,11 @@ class Rig:
         """Have a vCPU make its accesses, and return what came of them."""
         accesses = [guest_access(access, resolve(access)) for access in step.accesses]
         return self.machine(step.vm).perform(
-            accesses, vcpu=step.vcpu, deadline_s=GUEST_DEADLINE_S, timed=self.timed
+            accesses,
+            vcpu=step.vcpu,
+            deadline_s=GUEST_DEADLINE_S,
+            timed=self.timed,
+            handover=step.handover,
         )
 
 

@@ -191,11 +191,15 @@ class CoalescedZones:
 
 @dataclass(frozen=True, slots=True)
 class GuestRun:
-    """The accesses that one vCPU makes in one go, and all that they cause is looked at."""
+    """The accesses that one vCPU makes in one go, and all that they cause is looked at.
+
+    With `handover`, two threads make the KVM_RUNs in turn: one ends what the other began.
+    """
 
     accesses: tuple[Access, ...]
     vm: int = 0
     vcpu: int = 0
+    handover: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,16 +83,18 @@ class ExerciserMachine:
         vcpu: int = 0,
         deadline_s: float = 5.0,
         timed: bool = False,
+        handover: bool = False,
     ) -> Batch:
         """What came of these accesses, made one after the other by one vCPU.
 
-        `timed` has the guest take the cycles of each, which makes them somewhat slower.
+        `timed` has the guest take the cycles of each, which makes them somewhat slower. `handover`
+        has each KVM_RUN made by another thread than the one before.
 
         Exits are answered by the machine's devices (all ones where there is none), and recorded.
         Raises UsageError for an access that the guest cannot or must not make; GuestTimeout,
         GuestCrash and IoctlError where the guest is lost, and GuestError for every call after that.
         """
-        return self._seats[vcpu].perform(accesses, deadline_s, timed)
+        return self._seats[vcpu].perform(accesses, deadline_s, timed=timed, handover=handover)
 
     def _make_devices(self, stack: ExitStack) -> None:
         lock = threading.RLock()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import time
+from contextlib import nullcontext
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from kvmabi import uapi
 from kvmabi.errors import GuestCrash, GuestError
 from kvmabi.kvm.vcpu import run_offset
 from kvmabi.vmm.access import MMIO, PIO, Access, Batch, Exit, Outcome
+from kvmabi.vmm.handover import handed_over
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kvmabi.kvm import Vcpu
     from kvmabi.vmm.bus import Bus
@@ -57,7 +59,14 @@ class Seat:
         self._pio = pio
         self._lost = ""
 
-    def perform(self, accesses: Sequence[Access], deadline_s: float, timed: bool) -> Batch:
+    def perform(
+        self,
+        accesses: Sequence[Access],
+        deadline_s: float,
+        *,
+        timed: bool = False,
+        handover: bool = False,
+    ) -> Batch:
         """What came of these accesses; see `ExerciserMachine.perform`."""
         if self._lost:
             raise GuestError(f"the guest of this vCPU is lost: {self._lost}")
@@ -65,31 +74,42 @@ class Seat:
         outcomes: list[Outcome] = []
         deadline = time.monotonic() + deadline_s
         start = 0
-        while start < len(accesses):
-            posted = self.requests.post(accesses, start, timed)
-            self.run_to_halt(exits, start, deadline, deadline_s)
-            self.requests.check()
-            outcomes += self.requests.collect()
-            start += posted
+        with handed_over(self.vcpu) if handover else nullcontext(self.vcpu.try_run) as try_run:
+            while start < len(accesses):
+                posted = self.requests.post(accesses, start, timed)
+                self.run_to_halt(exits, start, deadline, deadline_s, try_run)
+                self.requests.check()
+                outcomes += self.requests.collect()
+                start += posted
         return Batch(exits, outcomes)
 
-    def run_to_halt(self, exits: list[Exit], first: int, deadline: float, seconds: float) -> None:
+    def run_to_halt(
+        self,
+        exits: list[Exit],
+        first: int,
+        deadline: float,
+        seconds: float,
+        try_run: Callable[[], int] | None = None,
+    ) -> None:
         """Run the guest until it halts, and append its exits; `first` is its first access' index.
+
+        `try_run` stands in for the vCPU's own where it is given.
 
         Raises GuestTimeout, GuestCrash and IoctlError; the vCPU is of no use then.
         """
         guard = self.vcpu.guard
         guard.arm(deadline)
         try:
-            self._run_to_halt(exits, first, seconds)
+            self._run_to_halt(exits, first, seconds, try_run or self.vcpu.try_run)
         except BaseException as error:
             self._lost = str(error) or type(error).__name__
             raise
         finally:
             guard.disarm()
 
-    def _run_to_halt(self, exits: list[Exit], first: int, seconds: float) -> None:
-        try_run = self.vcpu.try_run
+    def _run_to_halt(
+        self, exits: list[Exit], first: int, seconds: float, try_run: Callable[[], int]
+    ) -> None:
         words = self.vcpu.run_words
         current = self.requests.current
         while True:

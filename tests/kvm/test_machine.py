@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -362,3 +363,29 @@ def test_stores_of_16_bytes_on_a_machine_for_them(system) -> None:
     assert [(one.address, one.width) for one in batch.exits] == [(NOWHERE, 8), (NOWHERE + 8, 8)]
     assert b"".join(one.data for one in batch.exits) == data.to_bytes(16, "little")
     assert batch.outcomes[0].landing == mailbox.LANDING_PADS
+
+
+def test_two_threads_can_make_an_access_run_in_turn(machine: ExerciserMachine) -> None:
+    """The parts of one write that straddles a page, each finished by another thread."""
+    end = layout.BAR0_GPA + 4096
+    write = Access(MMIO, end - 3, 8, data=DATA)
+    seen: list[int] = []
+    seat = machine._seats[0]
+    real = seat.vcpu.try_run
+
+    def try_run() -> int:
+        seen.append(threading.get_native_id())
+        return real()
+
+    seat.vcpu.try_run = try_run  # type: ignore[method-assign]
+    try:
+        batch = machine.perform([write], handover=True)
+    finally:
+        del seat.vcpu.try_run
+    assert len(set(seen)) == 2
+    assert all(one != two for one, two in pairwise(seen))
+    raw = DATA.to_bytes(8, "little")
+    assert [(each.address, each.data) for each in batch.exits] == [
+        (end - 3, raw[:3]),
+        (end, raw[3:]),
+    ]

@@ -7,7 +7,7 @@ from typing import Final
 
 from kvmabi.ioeventfd.cases.build import PATTERN, Subject, case, low_bytes, read, run, write
 from kvmabi.ioeventfd.contract import PAGE_SIZE, Bus
-from kvmabi.ioeventfd.steps import Base, Case, FdKind, Ioeventfd, OpenFd, Place
+from kvmabi.ioeventfd.steps import Base, Case, FdKind, GuestRun, Ioeventfd, OpenFd, Place
 
 PAGE_END: Final = Place(Base.BAR0, PAGE_SIZE)
 NAMES: Final = ("e", "f")
@@ -25,6 +25,7 @@ def cases() -> Iterator[Case]:
                     write(Bus.MMIO, place, 1),
                     write(Bus.MMIO, PAGE_END, 1),
                 )
+                yield _handed_over(width, first, label, requests)
                 yield case(
                     "straddle",
                     (f"w{width}", f"first{first}", label),
@@ -32,6 +33,21 @@ def cases() -> Iterator[Case]:
                     bus=Bus.MMIO,
                     length=requests[0].len if requests else "none",
                 )
+
+
+def _handed_over(width: int, first: int, label: str, requests: list[Ioeventfd]) -> Case:
+    """Return the write alone, whose fragments different threads finish.
+
+    Writes only: a kernel that kept a pointer to a stack would read there, and not write.
+    """
+    go = GuestRun((write(Bus.MMIO, PAGE_END + -first, width),), handover=True)
+    return case(
+        "handover",
+        (f"w{width}", f"first{first}", label),
+        [*(OpenFd(name, FdKind.NONBLOCKING) for name in NAMES), *requests, go],
+        bus=Bus.MMIO,
+        length=requests[0].len if requests else "none",
+    )
 
 
 def _registrations(width: int, first: int) -> Iterator[tuple[str, list[Ioeventfd]]]:

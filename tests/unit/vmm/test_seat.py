@@ -113,7 +113,7 @@ def test_a_port_exit_of_many_elements_is_many_exits(count: int) -> None:
         vcpu.run[4096 : 4096 + len(data)] = data
         return step(vcpu)
 
-    made = seat_of(play).perform([STORE], 1.0, False).exits
+    made = seat_of(play).perform([STORE], 1.0, timed=False).exits
     assert len(made) == count
     assert b"".join(one.data for one in made) == data
     assert {(one.address, one.width, one.write) for one in made} == {(0x500, 2, True)}
@@ -122,7 +122,7 @@ def test_a_port_exit_of_many_elements_is_many_exits(count: int) -> None:
 def test_a_read_is_answered_in_kvm_run() -> None:
     mmio = MMIO_EXIT.pack(0x8000_0000, bytes(8), 4, 0)
     seat = seat_of(exits(uapi.KVM_EXIT_MMIO, run_offset("mmio"), mmio))
-    [made] = seat.perform([STORE], 1.0, False).exits
+    [made] = seat.perform([STORE], 1.0, timed=False).exits
     assert (made.write, made.data) == (False, b"\xff" * 4)
     data_at = run_offset("mmio") + 8
     assert seat.vcpu.run[data_at : data_at + 8] == b"\xff\xff\xff\xff\0\0\0\0"
@@ -142,13 +142,13 @@ def test_a_read_is_answered_in_kvm_run() -> None:
 def test_the_access_of_an_exit_is_checked(current: int, index: int) -> None:
     mmio = MMIO_EXIT.pack(0x8000_0000, bytes(8), 4, 1)
     seat = seat_of(exits(uapi.KVM_EXIT_MMIO, run_offset("mmio"), mmio, current=current))
-    [made] = seat.perform([STORE, STORE], 1.0, False).exits
+    [made] = seat.perform([STORE, STORE], 1.0, timed=False).exits
     assert made.access == index
 
 
 def test_unknown_exits_are_recorded_and_not_fatal() -> None:
     seat = seat_of(exits(12345), exits(uapi.KVM_EXIT_INTR, current=request_gpa(0)))
-    made = seat.perform([STORE], 1.0, False).exits
+    made = seat.perform([STORE], 1.0, timed=False).exits
     assert [(one.access, one.reason, one.bus) for one in made] == [
         (-1, 12345, ""),
         (0, uapi.KVM_EXIT_INTR, ""),
@@ -158,51 +158,51 @@ def test_unknown_exits_are_recorded_and_not_fatal() -> None:
 def test_unknown_exits_without_end_are_a_crash() -> None:
     seat = seat_of(*[exits(12345)] * MAX_UNKNOWN_EXITS)
     with pytest.raises(GuestCrash, match="exit reason 12345, time and again"):
-        seat.perform([STORE], 1.0, False)
+        seat.perform([STORE], 1.0, timed=False)
 
 
 @pytest.mark.parametrize("name", ["SHUTDOWN", "INTERNAL_ERROR", "FAIL_ENTRY"])
 def test_a_crash_names_itself_and_loses_the_guest(name: str) -> None:
     seat = seat_of(exits(getattr(uapi, f"KVM_EXIT_{name}")))
     with pytest.raises(GuestCrash, match=rf"KVM_EXIT_{name} on vCPU 0 \(rip=0x0"):
-        seat.perform([STORE], 1.0, False)
+        seat.perform([STORE], 1.0, timed=False)
     with pytest.raises(GuestError, match="is lost"):
-        seat.perform([STORE], 1.0, False)
+        seat.perform([STORE], 1.0, timed=False)
 
 
 @pytest.mark.parametrize("error", [errno.EINTR, errno.EAGAIN])
 def test_interrupted_runs_go_on(error: int) -> None:
     seat = seat_of(fails(error), fails(error))
-    assert seat.perform([STORE], 1.0, False).exits == []
+    assert seat.perform([STORE], 1.0, timed=False).exits == []
     assert seat.vcpu.script == []
 
 
 def test_other_errors_do_not() -> None:
     with pytest.raises(IoctlError, match="EFAULT"):
-        seat_of(fails(errno.EFAULT)).perform([STORE], 1.0, False)
+        seat_of(fails(errno.EFAULT)).perform([STORE], 1.0, timed=False)
 
 
 def test_an_interrupted_run_past_its_deadline_is_a_timeout() -> None:
     seat = seat_of(fails(errno.EINTR))
     seat.vcpu.guard.expired = True
     with pytest.raises(GuestTimeout):
-        seat.perform([STORE], 1.0, False)
+        seat.perform([STORE], 1.0, timed=False)
 
 
 def test_the_guard_is_disarmed_whatever_happens() -> None:
     seat = seat_of()
-    seat.perform([STORE], 1.0, False)
+    seat.perform([STORE], 1.0, timed=False)
     assert seat.vcpu.guard.deadline is None
     seat = seat_of(exits(uapi.KVM_EXIT_SHUTDOWN))
     with pytest.raises(GuestCrash):
-        seat.perform([STORE], 1.0, False)
+        seat.perform([STORE], 1.0, timed=False)
     assert seat.vcpu.guard.deadline is None
 
 
 def test_a_halt_in_the_middle_of_a_batch_is_seen() -> None:
     seat = seat_of(exits(uapi.KVM_EXIT_HLT, current=request_gpa(1)))
     with pytest.raises(GuestError, match="halted at request 1 of 2"):
-        seat.perform([STORE, STORE], 1.0, False)
+        seat.perform([STORE, STORE], 1.0, timed=False)
 
 
 @pytest.mark.parametrize(("status", "name"), [(2, "NO_DEVICE"), (3, "ODD_BARS"), (99, "99")])
@@ -210,21 +210,21 @@ def test_a_guest_that_did_not_start_says_why(status: int, name: str) -> None:
     seat = seat_of()
     seat.vcpu.set_box(mailbox.STATUS, status)
     with pytest.raises(GuestError, match=f"status {name}"):
-        seat.perform([STORE], 1.0, False)
+        seat.perform([STORE], 1.0, timed=False)
 
 
 def test_accesses_that_were_not_made_are_not_done() -> None:
-    [outcome] = seat_of().perform([STORE], 1.0, False).outcomes
+    [outcome] = seat_of().perform([STORE], 1.0, timed=False).outcomes
     assert (outcome.done, outcome.landing) == (False, 0)
 
 
 def test_no_accesses_enter_no_guest() -> None:
     seat = seat_of(fails(errno.EFAULT))
-    assert seat.perform([], 1.0, False).exits == []
+    assert seat.perform([], 1.0, timed=False).exits == []
 
 
 def test_a_refused_access_enters_no_guest_and_loses_nothing() -> None:
     seat = seat_of(fails(errno.EFAULT))
     with pytest.raises(UsageError):
-        seat.perform([STORE, STORE._replace(width=16)], 1.0, False)
+        seat.perform([STORE, STORE._replace(width=16)], 1.0, timed=False)
     assert len(seat.vcpu.script) == 1
