@@ -10,6 +10,8 @@
     ├── KvmUnavailable        /dev/kvm cannot be used here; the message says the remedy (exit 3)
     ├── ToolMissing           a tool that this needs is not installed; the command is named (exit 3)
     ├── IoctlError (OSError)  an ioctl failed: its name, the kind of fd, and errno
+    ├── LabUnavailable        no lab can be set up: an emulator, package or driver is missing (exit 3)
+    ├── KernelLost            the kernel under test crashed, hung or never came up (exit 4)
     ├── GuestError            a guest did not do what its loader and mailbox need
     │   ├── GuestCrash        the vCPU shut down, failed entry, or could not be emulated
     │   └── GuestTimeout      the vCPU did not come back before its deadline
@@ -120,6 +122,16 @@ class IoctlError(KvmAbiError, OSError):
 
     def __str__(self) -> str:
         return self.text
+
+
+class LabUnavailable(KvmAbiError):
+    """No lab can be set up here, or not with this kernel; the message says what to do."""
+
+    exit_code = ExitCode.NOTHING_CHECKED
+
+
+class KernelLost(KvmAbiError):
+    """The kernel under test crashed, hung or never came up; the message has its last words."""
 
 
 class GuestError(KvmAbiError):
