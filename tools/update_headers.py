@@ -27,7 +27,7 @@ from kvmabi.abi.emit import OVERLAY_PREFIX, ModuleSource, emit_module  # noqa: E
 from kvmabi.errors import KvmAbiError, UsageError  # noqa: E402
 from kvmabi.header import HeaderTree, SourceFile, source_from_bytes  # noqa: E402
 
-EMITTED = (arch.X86,)
+EMITTED = tuple(arch.ARCHITECTURES.values())
 OVERLAYS = ("pv-mmio.h",)
 
 

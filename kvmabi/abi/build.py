@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from kvmabi.abi import basic
 from kvmabi.abi.constants import IOCTL_MACROS, ConstantTable, ioctl_of_call
+from kvmabi.abi.functions import with_function
 from kvmabi.abi.layout import round_up
 from kvmabi.abi.model import Abi, Array, Enum, Record, Scalar, Type, Unknown
 from kvmabi.abi.types import TypeTable, spell
@@ -50,12 +51,17 @@ def build_abi(header: HeaderSyntax, architecture: Architecture) -> Abi:
     constants = ConstantTable(header, scope)
     constants.read_all()
     _check_encoding(constants, architecture)
+    typedefs = set(header.typedefs)
+    functions = {
+        name: with_function(macro, header.macros[name], scope, typedefs)
+        for name, macro in constants.functions.items()
+    }
     return Abi(
         architecture=architecture,
         records=MappingProxyType(types.records),
         enumerators=MappingProxyType(types.enumerators),
         macros=MappingProxyType(constants.macros),
-        functions=MappingProxyType(constants.functions),
+        functions=MappingProxyType(functions),
         ioctls=MappingProxyType(constants.ioctls),
         typedefs=MappingProxyType(types.typedefs),
         opaque=MappingProxyType({**types.opaque, **constants.opaque}),

@@ -24,16 +24,17 @@ _INDENT: Final = "    "
 
 
 class RecordWriter:
-    """Writes ctypes classes; `used` are the names of ctypes that they need."""
+    """Writes ctypes classes; `used` are the types of ctypes that they need, `bases` their bases."""
 
     def __init__(self, endianness: str) -> None:
-        self._prefix = "BigEndian" if endianness == "big" else ""
+        self._prefix = "BigEndian" if endianness == "big" else "LittleEndian"
         self.used: set[str] = set()
+        self.bases: set[str] = set()
 
     def write(self, record: Record) -> str:
         """The class of a record, whose own records must stand before it."""
         base = f"{self._prefix}{'Union' if record.kind == 'union' else 'Structure'}"
-        self.used.add(base)
+        self.bases.add(base)
         lines = [f"class {record.name}({base}):"]
         lines += self._docstring(record)
         hints = list(self._hints(record))
@@ -41,6 +42,8 @@ class RecordWriter:
             lines.append(f"{_INDENT}if TYPE_CHECKING:")
             lines += [f"{_INDENT * 2}{hint}" for hint in hints]
         lines += self._fields(record)
+        spellings = "".join(f'"{field.spelling}", ' for field in record.fields)
+        lines.append(f"{_INDENT}_c_types_ = ({spellings.strip()})")
         return "\n".join(lines) + "\n"
 
     @staticmethod
@@ -57,7 +60,7 @@ class RecordWriter:
                     hints.append(f"{inner.name}: {self._hint(inner)}")
                 elif isinstance(field.type, Record):
                     hints += self._hints(field.type)
-            elif not keyword.iskeyword(field.name):
+            elif not keyword.iskeyword(field.name) and not _mangled(field.name):
                 hints.append(f"{field.name}: {self._hint(field)}")
         return hints
 
@@ -66,6 +69,8 @@ class RecordWriter:
             return field.type.name
         if isinstance(field.type, Array):
             return self._array_hint(field.type)
+        if isinstance(field.type, Scalar) and field.type.size == 16:
+            return "Array[c_uint8]"
         if isinstance(field.type, Scalar) and field.type.kind == "float":
             return "float"
         return "int"
@@ -73,6 +78,8 @@ class RecordWriter:
     def _array_hint(self, array: Array) -> str:
         inner = array.element
         name = self._array_hint(inner) if isinstance(inner, Array) else self.type_name(inner)
+        if isinstance(inner, Scalar) and inner.size == 16:
+            name = "Array[c_uint8]"
         return f"Array[{name}]"
 
     def _fields(self, record: Record) -> list[str]:
@@ -145,7 +152,7 @@ class RecordWriter:
 
     def _scalar(self, type_: Scalar) -> str:
         if type_.kind == "bool":
-            return self._ctypes("c_bool")
+            return self._ctypes("c_uint8")  # c_bool has but the host's byte order
         if type_.kind == "float" and type_.size in _FLOATS:
             return self._ctypes(_FLOATS[type_.size])
         if type_.size == 16:
@@ -157,6 +164,11 @@ class RecordWriter:
     def _ctypes(self, name: str) -> str:
         self.used.add(name)
         return name
+
+
+def _mangled(name: str) -> bool:
+    """Whether Python would take the name for another one inside of a class."""
+    return name.startswith("__") and not name.endswith("__")
 
 
 def flexible_member(type_: Type) -> Field | None:

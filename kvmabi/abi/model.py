@@ -159,14 +159,36 @@ class Macro:
 
 
 @dataclass(frozen=True, slots=True)
+class Function:
+    """A macro as Python: its parameters with their types, and the expression of its value.
+
+    `parameters` are (name, "int" or "str"). `expression` uses them, the helpers of
+    `kvmabi.uapi._functions` (with a "_" before their names) and the classes named in `records`.
+    `c_type` is the type of the value in C. `constant` is whether C takes it as a constant
+    expression where its arguments are.
+    """
+
+    parameters: tuple[tuple[str, str], ...]
+    expression: str
+    c_type: str
+    records: tuple[str, ...]
+    constant: bool
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionMacro:
-    """A function-like macro, kept as syntax: parameters and the text of its body."""
+    """A function-like macro: parameters, the text of its body, and the function that it is.
+
+    `function` is None where it is none that Python could have; `reason` says why.
+    """
 
     name: str
     parameters: tuple[str, ...]
     variadic: bool
     body: str
     origin: str
+    function: Function | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

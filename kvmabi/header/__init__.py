@@ -6,15 +6,16 @@ system; see `kvmabi.abi` for what headers mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from kvmabi.errors import HeaderError
 from kvmabi.header.declarations import DeclarationParser
-from kvmabi.header.lexer import Token
+from kvmabi.header.lexer import IDENT, PUNCT, Token
 from kvmabi.header.macros import Macro, Unfinished
 from kvmabi.header.preprocessor import PREDEFINED, Preprocessor
 from kvmabi.header.source import HeaderTree, SourceFile, source_from_bytes
-from kvmabi.header.syntax import HeaderSyntax, MacroSyntax
+from kvmabi.header.syntax import PARAMETER, HeaderSyntax, MacroSyntax
 
 __all__ = [
     "HeaderSyntax",
@@ -24,6 +25,9 @@ __all__ = [
     "parse",
     "source_from_bytes",
 ]
+
+MAX_VARIADIC: Final = 8
+"""How many arguments a variadic macro is tried with at most."""
 
 
 def parse(
@@ -75,16 +79,51 @@ def _macro(
     name: str, macro: Macro, preprocessor: Preprocessor, keep: frozenset[str]
 ) -> MacroSyntax:
     at = macro.name
-    expanded: tuple[Token, ...] = ()
     problem = ""
-    if macro.parameters is None:
+    for arguments in _argument_lists(macro):
         try:
-            start = Token(at.kind, name, at.file, at.offset, at.space, keep)
-            expanded = tuple(preprocessor.expander.expand([start]))
+            call = _call(name, at, arguments, keep)
+            expanded = tuple(preprocessor.expander.expand(call))
         except Unfinished as unfinished:
             problem = f"the arguments of {unfinished.at.text} are not closed"
         except HeaderError as error:
             if preprocessor.budget.left < 0:
                 raise
             problem = error.message
-    return MacroSyntax(name, macro.parameters, macro.variadic, macro.body, expanded, at, problem)
+        else:
+            names = arguments or ()
+            return MacroSyntax(
+                name, macro.parameters, macro.variadic, macro.body, expanded, at, "", names
+            )
+    return MacroSyntax(name, macro.parameters, macro.variadic, macro.body, (), at, problem)
+
+
+def _argument_lists(macro: Macro) -> Iterator[tuple[str, ...] | None]:
+    """What to call a macro with: None for no call, and several counts for a variadic one."""
+    if macro.parameters is None:
+        yield None
+        return
+    names = tuple(PARAMETER + name for name in macro.parameters)
+    if not macro.variadic:
+        yield names
+        return
+    for count in range(1, MAX_VARIADIC + 1):
+        more = tuple(f"{PARAMETER}argument{number}" for number in range(1, count + 1))
+        yield (*names[:-1], *more)
+
+
+def _call(
+    name: str, at: Token, arguments: tuple[str, ...] | None, keep: frozenset[str]
+) -> list[Token]:
+    start = Token(at.kind, name, at.file, at.offset, at.space, keep)
+    if arguments is None:
+        return [start]
+    tokens = [start, Token(PUNCT, "(", at.file, at.offset)]
+    for argument in arguments:
+        tokens += [
+            Token(IDENT, argument, at.file, at.offset),
+            Token(PUNCT, ",", at.file, at.offset),
+        ]
+    if arguments:
+        tokens.pop()
+    return [*tokens, Token(PUNCT, ")", at.file, at.offset)]

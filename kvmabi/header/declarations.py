@@ -9,10 +9,11 @@ from __future__ import annotations
 from kvmabi.header import syntax
 from kvmabi.header.lexer import Token
 from kvmabi.header.specifiers import ASM_WORDS, STATIC_ASSERTS
-from kvmabi.header.types import Declarator, Specifiers, TypeParser
+from kvmabi.header.statements import StatementParser
+from kvmabi.header.types import Declarator, Specifiers
 
 
-class DeclarationParser(TypeParser):
+class DeclarationParser(StatementParser):
     """Reads all declarations of a preprocessed text; `typedefs` are the type names known so far."""
 
     __slots__ = ("declarations",)

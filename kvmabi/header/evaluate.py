@@ -71,6 +71,8 @@ def evaluate(expression: syntax.Expression, scope: Scope) -> CInteger:
             return scope.call(expression)
         case syntax.String():
             raise NotConstant("a string")
+        case syntax.Block():
+            raise NotConstant("a statement expression")
         case syntax.NotSimple(reason=reason):
             raise NotConstant(reason)
 

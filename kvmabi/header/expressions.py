@@ -37,6 +37,12 @@ class ExpressionParser(TokenCursor):
         """type-name: specifiers abstract-declarator?"""
         self.fail("expected no type here")
 
+    def block(self) -> syntax.Expression:
+        """block: "({" … "})" """
+        at = self.at
+        self.skip_balanced()
+        return syntax.NotSimple("a statement expression", at)
+
     # Expressions.
 
     def comma_expression(self) -> syntax.Expression:
@@ -156,8 +162,7 @@ class ExpressionParser(TokenCursor):
         if token.kind == STRING:
             return self._string()
         if self.peek() == "(" and self.peek(1) == "{":
-            self.skip_balanced()
-            return syntax.NotSimple("a statement expression", token)
+            return self.block()
         if not self.accept("("):
             self.fail("expected an expression")
         self.deeper()

@@ -7,7 +7,7 @@ error about the node should point to.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from kvmabi.header.lexer import Token
 
@@ -117,6 +117,29 @@ class NotSimple:
     at: Token
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A local variable set, in a block: to `value` (operator "=") or with one (operator "|").
+
+    `type` is its declared type, None where it was declared before.
+    """
+
+    name: str
+    type: TypeSyntax | None
+    operator: str
+    value: Expression
+    at: Token
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A GNU statement expression of assignments; its value is that of `result`."""
+
+    assignments: tuple[Assignment, ...]
+    result: Expression
+    at: Token
+
+
 Expression: TypeAlias = (
     Number
     | Character
@@ -129,6 +152,7 @@ Expression: TypeAlias = (
     | TypeQuery
     | OffsetOf
     | Call
+    | Block
     | NotSimple
 )
 
@@ -260,11 +284,17 @@ class Declaration:
     at: Token
 
 
+PARAMETER: Final = "kvmabi_parameter_"
+"""What the names start with that stand for the parameters of a macro in its expanded body."""
+
+
 @dataclass(frozen=True, slots=True)
 class MacroSyntax:
     """A macro that is defined at the end; an object-like one has its body expanded in `expanded`.
 
-    `parameters` is None for an object-like macro. `problem` says why a body could not be expanded.
+    `parameters` is None for an object-like macro. A function-like one is expanded with `arguments`,
+    names that start with `PARAMETER` (more of them than `parameters` where it is variadic).
+    `problem` says why a body could not be expanded.
     """
 
     name: str
@@ -274,6 +304,7 @@ class MacroSyntax:
     expanded: tuple[Token, ...]
     at: Token
     problem: str = ""
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
