@@ -60,6 +60,15 @@ class Proof:
         subject.compare(compiled, names, comparison)
         return comparison
 
+    def work_out(self, source: str) -> str:
+        """The compiler's optimised intermediate code of C that stands behind the headers."""
+        with tempfile.TemporaryDirectory(prefix="kvmabi-proof-") as name:
+            folder = Path(name)
+            text = "".join(self._includes(folder)) + source
+            (folder / "calls.c").write_text(text, encoding="utf-8")
+            self._compile(folder, "-O2", "-S", "-emit-llvm", "-o", "calls.ll", "calls.c")
+            return (folder / "calls.ll").read_text(encoding="utf-8")
+
     def _includes(self, folder: Path) -> list[str]:
         lines = [f"#include <{name}>\n" for name in self.includes]
         for number, overlay in enumerate(self.overlays):

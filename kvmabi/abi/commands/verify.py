@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from kvmabi import arch
+from kvmabi.abi import proof_functions
 from kvmabi.abi.build import read_abi
 from kvmabi.abi.commands import options
 from kvmabi.abi.compare import Comparison
+from kvmabi.abi.emit import ModuleSource, emit_module, in_abi
+from kvmabi.abi.model import Abi
+from kvmabi.abi.module_check import compare_module
 from kvmabi.abi.proof import Proof
 from kvmabi.abi.trees import user_tree, ziglang_folder, ziglang_tree
 from kvmabi.arch import Architecture
@@ -20,9 +26,10 @@ COLUMNS = {
     "structs": ("record names", "record sizes", "alignments"),
     "fields": ("field lists", "field offsets", "field sizes", "field types", "bit-fields"),
     "enumerators": ("enumerators", "enumerator values"),
-    "macros": ("macros", "macro types", "macro names", "function macros"),
+    "macros": ("macros", "macro types", "macro names"),
     "ioctls": ("ioctls",),
-    "shipped": ("shipped module",),
+    "functions": ("function macros",),
+    "module": ("module",),
 }
 
 
@@ -56,9 +63,33 @@ def run(args: argparse.Namespace) -> int:
 
 
 def compare(architecture: Architecture, headers: str | None) -> Comparison:
-    """What a compiler says about the headers, beside what kvmabi reads in them."""
+    """What a compiler says about the headers, beside what kvmabi reads and generates from them."""
     tree = user_tree(headers, architecture) if headers else ziglang_tree(architecture)
-    return Proof(read_abi(tree, architecture), tree).run()
+    abi = read_abi(tree, architecture)
+    proof = Proof(abi, tree)
+    comparison = proof.run()
+    module = generated_module(abi) if headers else shipped_module(architecture)
+    compare_module(module, abi, comparison)
+    calls = list(proof_functions.calls(abi))
+    theirs = proof_functions.results(proof.work_out(proof_functions.source(calls)))
+    proof_functions.compare(calls, theirs, module, comparison)
+    for macro in abi.functions.values():
+        if macro.reason and in_abi(macro.origin):
+            comparison.exclude(macro.name, macro.reason)
+    return comparison
+
+
+def shipped_module(architecture: Architecture) -> dict[str, Any]:
+    """The names of the module that kvmabi has for an architecture."""
+    return dict(vars(importlib.import_module(f"kvmabi.uapi.{architecture.name}")))
+
+
+def generated_module(abi: Abi) -> dict[str, Any]:
+    """The names of the module that an Abi makes."""
+    text = emit_module(ModuleSource(abi, abi, "", "these headers"))
+    names: dict[str, Any] = {"__name__": "generated"}
+    exec(compile(text, "<generated>", "exec", dont_inherit=True), names)  # noqa: S102 (our own text)
+    return names
 
 
 def exit_code(results: dict[str, Comparison]) -> ExitCode:
