@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from dataclasses import dataclass
 from struct import pack
 from typing import TYPE_CHECKING
@@ -12,8 +11,11 @@ from kvmabi import uapi
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-HEADER_BYTES = ctypes.sizeof(uapi.kvm_cpuid2)
-ENTRY_BYTES = ctypes.sizeof(uapi.kvm_cpuid_entry2)
+# Not asked of `uapi`, where only x86 has these structures: this module is imported everywhere.
+HEADER_BYTES = 8
+"""sizeof(struct kvm_cpuid2), without its entries."""
+ENTRY_BYTES = 40
+"""sizeof(struct kvm_cpuid_entry2)."""
 
 EXTENDED_FEATURES = 0x8000_0001
 """The function whose EDX bit 26 tells 1 GiB pages. Source: AMD64 manual, volume 3, E.4.2."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from kvmabi import __version__
-from kvmabi.errors import KvmAbiError, UsageError
+from kvmabi.errors import KvmAbiError, KvmUnavailable, UsageError
 from kvmabi.probing.absence import Absence, why_absent
 from kvmabi.probing.report import Json, Report, Section
 from kvmabi.probing.setting import Setting, Skip
@@ -120,7 +120,7 @@ def _gather(name: str, setting: Setting) -> tuple[str, str, Json | None]:
     try:
         module = importlib.import_module(f"kvmabi.probing.gather.{name}")
         return "ok", "", cast("GatherModule", module).gather(setting)
-    except Skip as error:
+    except (Skip, KvmUnavailable) as error:
         return "skipped", str(error), None
     except (KvmAbiError, OSError) as error:
         return "failed", str(error) or type(error).__name__, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 from kvmabi import uapi
@@ -62,22 +63,27 @@ def _ask(system: System, vm: VM, number: int, name: str, setting: Setting) -> Js
         "here": known.is_of(name, setting.machine),
     }
     value = system_value if vm_value is None else vm_value
-    if name in known.MASKS and value:
-        found |= _decoded(system_value, known.MASKS[name])
+    mask = _bit_names(known.MASKS[name]) if name in known.MASKS else {}
+    if mask and value:
+        found |= _decoded(system_value, mask)
         if vm_value is not None and vm_value != system_value:
-            found["vm_decoded"] = _decoded(vm_value, known.MASKS[name])
+            found["vm_decoded"] = _decoded(vm_value, mask)
     elif name in known.UNITS and value:
         found["unit"] = known.UNITS[name]
     return found
 
 
-def _decoded(value: int, mask: known.Mask) -> Json:
+def _bit_names(mask: known.Mask) -> dict[str, int]:
+    """The names of a mask's bits; none where this architecture's header has none."""
     names = dict(constants(mask.prefix))
     if mask.suffix:
         names = {name: bit for name, bit in names.items() if name.endswith(mask.suffix)}
     if mask.numbered:
         names = {name: 1 << bit for name, bit in names.items() if 0 <= bit < 32}
-    names |= {name: 1 << bit for name, bit in mask.extra}
+    return names | {name: 1 << bit for name, bit in mask.extra}
+
+
+def _decoded(value: int, names: Mapping[str, int]) -> Json:
     found, rest = decode_mask(value, names)
     return {"bits": found, "unnamed_bits": rest}
 

@@ -34,6 +34,7 @@ def gather(setting: Setting) -> Json:
         limits: list[Json] = [
             {"name": name, "value": _value(vm, capability), "unit": unit, "capability": capability}
             for name, capability, unit in _LIMITS
+            if hasattr(uapi, capability)  # some are x86's alone
         ]
         limits.append(
             {
