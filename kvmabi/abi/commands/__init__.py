@@ -18,5 +18,6 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
+    Command("diff", "say what changes from one kernel's ABI to another's, and whom it hurts"),
     Command("verify", "prove the ABI against a C compiler, or against the running kernel"),
 )
