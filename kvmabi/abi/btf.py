@@ -130,7 +130,7 @@ class Btf:
                 if words[at] in offsets:
                     high = words[at + 2] if kind == ENUM64 else 0
                     value = words[at + 1] | high << 32
-                    value = _signed(value, kind) if flag else value
+                    value = signed(value, kind) if flag else value
                     found.setdefault(offsets[words[at]], value)
             if len(found) == len(names):
                 break
@@ -144,7 +144,8 @@ def _pattern(wanted: str | Collection[str]) -> re.Pattern[bytes]:
     return re.compile(rb"(?<![^\0])(" + names + rb")(?=\0)")
 
 
-def _signed(value: int, kind: int) -> int:
+def signed(value: int, kind: int) -> int:
+    """The value of a signed enumerator, whose enum is of this kind, from its unsigned words."""
     bits = 32 if kind == ENUM else 64
     return value - (1 << bits) if value >> (bits - 1) else value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from kvmabi.abi.build import read_abi
 from kvmabi.arch import Architecture
 from kvmabi.errors import ToolMissing, UsageError
 from kvmabi.header import HeaderTree
@@ -45,3 +46,14 @@ def user_tree(folder: str, architecture: Architecture) -> HeaderTree:
     raise UsageError(
         f"{folder} has no linux/kvm.h; name an include folder as `make headers_install` writes it"
     )
+
+
+def header_version(tree: HeaderTree, architecture: Architecture) -> str:
+    """The kernel version that a tree says it is ("7.2"), "" where it says none."""
+    if tree.find("linux/version.h") is None:
+        return ""
+    macros = read_abi(tree, architecture, includes=("linux/version.h",)).macros
+    code = macros.get("LINUX_VERSION_CODE")
+    if code is None or not isinstance(code.value, int):
+        return ""
+    return f"{code.value >> 16}.{code.value >> 8 & 0xFF}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -17,20 +18,28 @@ from kvmabi.abi.emit import ModuleSource, emit_module, in_abi
 from kvmabi.abi.model import Abi
 from kvmabi.abi.module_check import compare_module
 from kvmabi.abi.proof import Proof
-from kvmabi.abi.trees import user_tree, ziglang_folder, ziglang_tree
+from kvmabi.abi.running import compare_running
+from kvmabi.abi.trees import header_version, user_tree, ziglang_folder, ziglang_tree
 from kvmabi.arch import Architecture
-from kvmabi.errors import ExitCode
+from kvmabi.errors import ExitCode, UsageError
 
 # The columns of the table, and the kinds of facts that each counts.
 COLUMNS = {
     "structs": ("record names", "record sizes", "alignments"),
-    "fields": ("field lists", "field offsets", "field sizes", "field types", "bit-fields"),
+    "fields": (
+        "field lists",
+        "field offsets",
+        "field sizes",
+        "field types",
+        "bit-fields",
+        "field places",
+    ),
     "enumerators": ("enumerators", "enumerator values"),
     "macros": ("macros", "macro types", "macro names"),
     "ioctls": ("ioctls",),
     "functions": ("function macros",),
     "module": ("module",),
-}
+}  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--headers", metavar="DIR", help="prove what kvmabi reads out of this include folder"
     )
     parser.add_argument(
+        "--running",
+        action="store_true",
+        help="compare with the types in the running kernel's BTF instead of with a compiler",
+    )
+    parser.add_argument(
         "-v", "--verbose", action="store_true", help="list what was left out, and why"
     )
     options.add_json(parser)
@@ -47,6 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the subcommand out and return its exit code."""
+    if args.running:
+        return _run_running(args)
     ziglang_folder()
     default = [arch.host()] if args.headers else list(arch.ARCHITECTURES.values())
     results: dict[str, Comparison] = {}
@@ -54,6 +70,22 @@ def run(args: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             sys.stderr.write(f"{architecture.name}: comparing with the compiler\n")
         results[architecture.name] = compare(architecture, args.headers)
+    return _report(results, args)
+
+
+def _run_running(args: argparse.Namespace) -> int:
+    host = arch.host()
+    if options.architectures(args.arch, [host]) != [host]:
+        raise UsageError(f"--running is about this kernel, whose architecture is {host.name}")
+    tree = user_tree(args.headers, host) if args.headers else ziglang_tree(host)
+    results = {host.name: compare_running(read_abi(tree, host))}
+    version = header_version(tree, host) or "?"
+    show = options.printer(args.json)
+    show(f"Headers of Linux {version}, and the running kernel {os.uname().release}.")
+    return _report(results, args)
+
+
+def _report(results: dict[str, Comparison], args: argparse.Namespace) -> int:
     show = options.printer(args.json)
     for line in [*table(results), *details(results, verbose=args.verbose)]:
         show(line)

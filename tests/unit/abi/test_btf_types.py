@@ -1,0 +1,151 @@
+"""Records out of BTF that was made here byte by byte."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvmabi import arch
+from kvmabi.abi import btf
+from kvmabi.abi.btf_types import BtfTypes, running_kernel
+from kvmabi.abi.model import Array, Enum, Pointer, Record, Unknown
+from kvmabi.abi.running import compare_running
+from kvmabi.errors import AbiError
+
+
+def _maker():
+    path = Path(__file__).with_name("test_btf.py")
+    spec = importlib.util.spec_from_file_location("btf_maker", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["btf_maker"] = module
+    spec.loader.exec_module(module)
+    return module.Maker
+
+
+Maker = _maker()
+STRUCT, UNION, ARRAY, INT = btf.STRUCT, btf.UNION, btf.ARRAY, btf.INT
+
+
+def kernel(order="<"):
+    """int(1) u32(2) const u32(3) union{3;4}(4) array(5) s(6) e(7) ptr(8) t(9) typedef self(10)."""
+    maker = Maker(order)
+    maker.type(maker.string("int"), INT, 0, 4)
+    maker.words(1 << 24 | 32)
+    maker.type(maker.string("unsigned int"), INT, 0, 4)
+    maker.words(32)
+    maker.type(0, 10, 0, 2)
+    maker.type(0, UNION, 2, 4)
+    maker.words(maker.string("whole"), 3, 0, maker.string("half"), 1, 0)
+    maker.type(0, ARRAY, 0, 0)
+    maker.words(2, 1, 3)
+    maker.type(maker.string("kvm_s"), STRUCT, 5, 28, flag=True)
+    for name, type_, bit, width in (
+        ("low", 1, 0, 3), ("high", 2, 3, 5), ("", 4, 32, 0), ("list", 5, 64, 0), ("p", 8, 160, 0)
+    ):  # fmt: skip
+        maker.words(maker.string(name) if name else 0, type_, width << 24 | bit)
+    maker.type(maker.string("kvm_e"), btf.ENUM, 1, 4)
+    maker.words(maker.string("KVM_ONE"), 1)
+    maker.type(0, btf.PTR, 0, 6)
+    maker.type(maker.string("kvm_t"), STRUCT, 2, 8)
+    maker.words(maker.string("e"), 7, 0, maker.string("s"), 10, 32)
+    maker.type(maker.string("self"), btf.TYPEDEF, 0, 10)
+    return maker
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_records_of_every_form(order):
+    types = BtfTypes(btf.Btf.parse(kernel(order).data(), "sample"))
+    (record,) = types.records(["kvm_s"])["kvm_s"]
+    low, high, anonymous, listed, pointer = record.fields
+    assert (record.kind, record.size) == ("struct", 28)
+    assert (low.bit_offset, low.bit_width, high.bit_offset, high.bit_width) == (0, 3, 3, 5)
+    assert anonymous.name is None
+    assert isinstance(anonymous.type, Record)
+    assert [f.name for f in anonymous.type.fields] == ["whole", "half"]
+    assert isinstance(listed.type, Array)
+    assert (listed.offset, listed.size, listed.type.count) == (8, 12, 3)
+    assert isinstance(pointer.type, Pointer)
+    (other,) = types.records("kvm_t")["kvm_t"]
+    assert isinstance(other.fields[0].type, Enum)
+    assert isinstance(other.fields[1].type, Unknown)  # a typedef of itself
+    assert types.records(["kvm"]) == {}
+
+
+def module_of(base):
+    maker = Maker(first=len(base.strings))
+    maker.type(maker.string("kvm_s"), STRUCT, 1, 4)
+    maker.words(base.strings.index(b"\0list\0") + 1, 2, 0)
+    return maker
+
+
+def test_a_modules_types_refer_to_the_kernels_and_count_first(tmp_path):
+    base = kernel()
+    (tmp_path / "vmlinux").write_bytes(base.data())
+    (tmp_path / "kvm").write_bytes(module_of(base).data())
+    module, whole = running_kernel(tmp_path)
+    (record,) = module.records(["kvm_s"])["kvm_s"]
+    assert [(f.name, f.size) for f in record.fields] == [("list", 4)]
+    assert whole.records(["kvm_s"])["kvm_s"][0].size == 28
+
+
+def test_compared_with_headers(tmp_path, abi_of):
+    (tmp_path / "vmlinux").write_bytes(kernel().data())
+    text = """
+    struct kvm_s { int low:3; unsigned high:5; union { unsigned whole; int half; };
+                   unsigned list[%s]; void *p __attribute__((packed)); };
+    struct kvm_other { int x; };
+    enum { KVM_ONE = %s, KVM_TWO };
+    """
+    same = compare_running(abi_of(text % ("3", "1")), tmp_path)
+    assert same.differences == []
+    assert same.counts["field places"] == 3 * 6
+    assert {e.subject for e in same.exclusions} >= {"kvm_other", "KVM_TWO"}
+    wrong = compare_running(abi_of(text % ("2", "2")), tmp_path)
+    assert {(d.subject, d.fact) for d in wrong.differences} == {
+        ("kvm_s", "size"), ("kvm_s.list", "bits"), ("kvm_s.list", "type"),
+        ("kvm_s.p", "bit offset"), ("KVM_ONE", "value"),
+    }  # fmt: skip
+
+
+def test_without_btf_the_remedy_is_named(tmp_path):
+    with pytest.raises(AbiError, match="CONFIG_DEBUG_INFO_BTF"):
+        running_kernel(tmp_path)
+
+
+def test_another_architecture_than_the_kernels_is_refused(capsys):
+    from kvmabi import cli
+
+    other = "s390" if arch.host().name != "s390" else "x86"
+    assert cli.main(["abi", "verify", "--running", "--arch", other]) == 2
+    assert "this kernel" in capsys.readouterr().err
+
+
+def damaged(word, value):
+    data = bytearray(kernel().data())
+    data[24 + 4 * word : 28 + 4 * word] = value.to_bytes(4, "little")
+    return btf.Btf.parse(bytes(data), "damaged")
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "message"),
+    [(10, 9999, "type 9999 is behind all types"), (0, 1 << 30, "behind all strings")],
+)
+def test_ids_and_names_out_of_range(word, value, message):
+    types = BtfTypes(damaged(word, value))
+    with pytest.raises(AbiError, match=message):
+        for number in range(types.end):
+            types.type(number)
+
+
+def test_a_long_chain_of_types_ends():
+    maker = Maker()
+    for number in range(2, 5_000):
+        maker.type(0, btf.TYPEDEF, 0, number)
+    types = BtfTypes(btf.Btf.parse(maker.data(), "chain"))
+    with pytest.raises(AbiError, match="inside of too many"):
+        types.type(1)
