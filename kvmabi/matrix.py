@@ -9,11 +9,12 @@ from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from kvmabi import __version__, uapi
+from kvmabi import __version__, arch, uapi
 from kvmabi.errors import ExitCode, UsageError
+from kvmabi.headersets.store import default_store
 from kvmabi.ioeventfd.cases import all_cases
 from kvmabi.ioeventfd.contract import Kernel
-from kvmabi.ioeventfd.detect import detect_kernel
+from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.repro import repro
 from kvmabi.ioeventfd.run import Supervisor, default_jobs
@@ -50,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive,
         help=f"VMs to play side by side (here: {default_jobs()})",
     )
+    parser.add_argument(
+        "--headers",
+        metavar="DIR",
+        help="the tested kernel's own headers (a source tree or an include folder, say): they give"
+        " the valid flags where the kernel has no BTF",
+    )
 
 
 def _positive(text: str) -> int:
@@ -64,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and args.json:
         raise UsageError("--resume already names the file that the results go to: leave --json out")
     if args.repro:
-        return _repro(args.repro)
+        return _repro(args.repro, args.headers)
     cases = select(args.filter)
     if args.list:
         return _list(cases if args.filter else list(all_cases()))
     with System.open() as system:
-        kernel = detect_kernel(system)
+        kernel = _detect(system, args.headers)
     return _run_all(cases, kernel, args)
 
 
@@ -80,12 +87,28 @@ def _list(cases: Sequence[Case]) -> int:
     return ExitCode.KEPT
 
 
-def _repro(case_id: str) -> int:
+def _detect(system: System, headers: str | None) -> Kernel:
+    if headers is None:
+        return detect_kernel(system)
+    from kvmabi.abi.sides import read_side  # noqa: PLC0415 (only who names headers reads them)
+
+    here = arch.host()
+    side = read_side(headers, [here], default_store())
+    if here.name not in side.facts:
+        raise UsageError(f"{side.label} has no headers of KVM on {here.name}")
+    flags = HeaderFlags.of(side.facts[here.name], side.label)
+    kernel = detect_kernel(system, headers=flags)
+    if note := flags.disagreement(kernel):
+        sys.stderr.write(f"kvmabi matrix: note: {note}\n")
+    return kernel
+
+
+def _repro(case_id: str, headers: str | None) -> int:
     case = find(case_id)
     if case.hazardous:
         sys.stderr.write(f"kvmabi matrix: {case.id} is hazardous: it {case.hazardous}\n")
     with System.open() as system:
-        kernel = detect_kernel(system)
+        kernel = _detect(system, headers)
         sys.stdout.write(f"{_where()}, {_mask_text(kernel)}\n")
         agreed = repro(case, system, kernel, lambda line: print(line, flush=True))
     return ExitCode.KEPT if agreed else ExitCode.BROKEN

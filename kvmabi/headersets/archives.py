@@ -71,10 +71,11 @@ def _read_tar(stream: IO[bytes], name: str) -> dict[str, bytes]:
     try:
         with _decompressed(stream) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
             for member in tar:
+                if member.isfile() and _INNER.fullmatch(member.name):
+                    inner = tar.extractfile(member)
+                    assert inner is not None
+                    return _strip_top(_read_tar(inner, member.name))
                 if not member.isfile() or member.size > MAX_FILE_BYTES:
-                    inner = tar.extractfile(member) if _INNER.fullmatch(member.name) else None
-                    if inner is not None:
-                        return _strip_top(_read_tar(inner, member.name))
                     continue
                 if not _WANTED.fullmatch(member.name):
                     continue

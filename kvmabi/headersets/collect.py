@@ -59,8 +59,8 @@ def collect(
         else:
             found[architecture.name] = _closure(source, architecture, [*ROOTS, *more])
     if not found:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in absent.items())
-        raise UsageError(f"{source.origin.name} has no headers of KVM ({reasons})")
+        reasons = "; ".join(sorted(set(absent.values())))
+        raise UsageError(f"{source.origin.name} has no headers of KVM: {reasons}")
     version = next(iter(found.values())).get("linux/version.h")
     if version is None:
         raise UsageError(f"{source.origin.name} has no linux/version.h")

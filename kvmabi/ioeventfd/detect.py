@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kvmabi import uapi
 from kvmabi.abi import btf
+from kvmabi.errors import UsageError
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.kvm import System
 
+if TYPE_CHECKING:
+    from kvmabi.abi.facts import Facts  # a kernel under test need not load what reads headers
+
 PREFIX: Final = "kvm_ioeventfd_flag_nr_"
 MASK_NAME: Final = "KVM_IOEVENTFD_VALID_FLAG_MASK"
+BTF: Final = "BTF"
 
 
-def detect_kernel(system: System, btf_folder: Path = btf.FOLDER) -> Kernel:
+@dataclass(frozen=True, slots=True)
+class HeaderFlags:
+    """What headers that the user names say of the flags; `label` is what the user named."""
+
+    label: str
+    valid_flag_mask: int
+    pv_mmio: int
+
+    @classmethod
+    def of(cls, facts: Facts, label: str) -> HeaderFlags:
+        """The flags in the facts of these headers; UsageError where they have no mask."""
+        values = {
+            name: fact.value
+            for name, fact in facts.constants.items()
+            if isinstance(fact.value, int)
+        }
+        mask = values.get(MASK_NAME)
+        if mask is None and PREFIX + "max" in values:
+            mask = (1 << values[PREFIX + "max"]) - 1
+        if mask is None:
+            raise UsageError(f"{label} has no {MASK_NAME}")
+        return cls(label, mask, values.get("KVM_IOEVENTFD_FLAG_PV_MMIO", 0))
+
+    def disagreement(self, kernel: Kernel) -> str:
+        """Why these flags are not those of the kernel as detected; empty where they are."""
+        if (self.valid_flag_mask, self.pv_mmio) == (kernel.valid_flag_mask, kernel.pv_mmio):
+            return ""
+        return (
+            f"the valid flag mask is {self.valid_flag_mask:#x} in {self.label} and"
+            f" {kernel.valid_flag_mask:#x} in the running kernel's {kernel.mask_source}, which"
+            " counts: is that the kernel of these headers?"
+        )
+
+
+def detect_kernel(
+    system: System, btf_folder: Path = btf.FOLDER, headers: HeaderFlags | None = None
+) -> Kernel:
     """Return the running kernel's valid flags, where they were read, and its capabilities.
 
-    The kernel's own BTF comes first; without it the built-in ABI's mask stands in, without what
-    our overlays add to it.
+    The kernel's own BTF comes first, then `headers`; without both the built-in ABI's mask stands
+    in, without what our overlays add to it.
     """
-    mask, source, pv_mmio = _flags(btf_folder)
+    mask, source, pv_mmio = _flags(btf_folder, headers)
     return Kernel(
         valid_flag_mask=mask,
         mask_source=source,
@@ -30,12 +72,14 @@ def detect_kernel(system: System, btf_folder: Path = btf.FOLDER) -> Kernel:
     )
 
 
-def _flags(btf_folder: Path) -> tuple[int, str, int]:
+def _flags(btf_folder: Path, headers: HeaderFlags | None = None) -> tuple[int, str, int]:
     """Return the valid flag mask, its source, and the bit of PV_MMIO (0 where there is none)."""
     found = btf.enumerators(PREFIX, folder=btf_folder)
     if PREFIX + "max" in found:
         pv_mmio = found.get(PREFIX + "pv_mmio")
         mask = (1 << found[PREFIX + "max"]) - 1
-        return mask, "BTF", 0 if pv_mmio is None else 1 << pv_mmio
+        return mask, BTF, 0 if pv_mmio is None else 1 << pv_mmio
+    if headers is not None:
+        return headers.valid_flag_mask, f"the headers {headers.label}", headers.pv_mmio
     base = uapi.OVERLAY_BASE.get(MASK_NAME, uapi.KVM_IOEVENTFD_VALID_FLAG_MASK)
     return base, f"the built-in ABI, Linux {uapi.ABI_VERSION}", 0
