@@ -1,4 +1,4 @@
-"""What all tests share: `kvm` tests are skipped by name, or fail where KVM is required."""
+"""What all tests share: `kvm` and `lab` tests are skipped by name, or fail where required."""
 
 from __future__ import annotations
 
@@ -27,11 +27,28 @@ def why_no_kvm(path: str = "/dev/kvm") -> str:
     return "" if version == 12 else f"KVM API version {version}, not 12"
 
 
+@functools.cache
+def why_no_lab() -> str:
+    """The reason why no kernel can be booted here; empty if one can. Fills the lab's cache."""
+    from kvmabi.errors import KvmAbiError
+    from kvmabi.lab import initramfs, kernels, qemu
+    from kvmabi.lab.backends import backend
+
+    try:
+        qemu.find_program(backend("svm"))
+        initramfs.build(kernels.find_kernel("debian:6.1"), backend("svm"))
+    except KvmAbiError as error:
+        return str(error)
+    return ""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("kvm") is None:
-        return
-    reason = why_no_kvm()
-    if reason and os.environ.get("KVMABI_REQUIRE_KVM") == "1":
-        pytest.fail(f"KVMABI_REQUIRE_KVM=1, but {reason}", pytrace=False)
-    if reason:
-        pytest.skip(reason)
+    for marker, why_not in (("kvm", why_no_kvm), ("lab", why_no_lab)):
+        if item.get_closest_marker(marker) is None:
+            continue
+        reason = why_not()
+        required = f"KVMABI_REQUIRE_{marker.upper()}"
+        if reason and os.environ.get(required) == "1":
+            pytest.fail(f"{required}=1, but {reason}", pytrace=False)
+        if reason:
+            pytest.skip(reason)

@@ -34,6 +34,9 @@ SLOT: Final = struct.Struct("<Id4x")
 """What a thread is at: the case's number + 1 (0: idle), and since when, as time.monotonic."""
 SHARED_FDS_EACH: Final = 12
 """How many descriptors a thread needs besides a case's own: VMs, vCPUs, what is passing."""
+CASE_LOG: Final = "KVMABI_CASE_LOG"
+"""The environment's name of a file that gets each case's id as it starts. With /dev/kmsg the
+kernel's own log, a panic's last words too, tell which case was running."""
 FIRST_FDS: Final = 64
 """How many descriptors the process needs besides its threads'."""
 
@@ -105,8 +108,9 @@ def work(task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()
     lock = threading.Lock()
+    log_fd = open_case_log()
     threads = [
-        threading.Thread(target=_Player(task, slot, lock).work, daemon=True)
+        threading.Thread(target=_Player(task, slot, lock, log_fd).work, daemon=True)
         for slot in range(task.threads)
     ]
     for thread in threads:
@@ -115,13 +119,21 @@ def work(task: Task) -> None:
         thread.join()
 
 
+def open_case_log() -> int:
+    """Return the descriptor of the file that CASE_LOG names, or -1."""
+    path = os.environ.get(CASE_LOG)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    return os.open(path, flags, 0o666) if path else -1
+
+
 class _Player:
     """One thread of a worker."""
 
-    def __init__(self, task: Task, slot: int, lock: threading.Lock) -> None:
+    def __init__(self, task: Task, slot: int, lock: threading.Lock, log_fd: int) -> None:
         self._task = task
         self._slot_at = slot * SLOT.size
         self._lock = lock
+        self._log_fd = log_fd
         self._first_fd = first_own_fd(task.threads) + slot * FDS_EACH
 
     def work(self) -> None:
@@ -132,6 +144,8 @@ class _Player:
                 (number,) = CASE_NUMBER.unpack(record)
                 started = time.monotonic()
                 SLOT.pack_into(task.slots, self._slot_at, number + 1, started)
+                if self._log_fd >= 0:
+                    os.write(self._log_fd, f"kvmabi: case {task.cases[number].id}\n".encode())
                 report = self._play(number, rig, started)
                 SLOT.pack_into(task.slots, self._slot_at, 0, started)
                 self._send(report.to_line())

@@ -29,7 +29,8 @@ class Recorder:
         return recorder.exit_code
 
     `json` is the result file, "-" for standard output, or None for no file. `resume` is the file
-    of an earlier part of the same run: it is appended to, and its cases count. Leaving the block
+    of an earlier part of the same run: it is appended to, and its cases count. `repro` is the
+    command that takes a case's id; `resumable` is whether the run takes --resume. Leaving the block
     writes the end record and prints the summary, also after Ctrl-C or an error, which pass on.
     """
 
@@ -40,11 +41,15 @@ class Recorder:
         json: str | None = None,
         resume: str | None = None,
         promises: Mapping[int, str] | None = None,
+        repro: str = "",
+        resumable: bool = True,
     ) -> None:
         self.run = run
         self.tally = Tally(run.planned)
         self.exit_code: ExitCode
         self._promises = promises or {}
+        self._repro = repro or f"kvmabi {run.verb} --repro"
+        self._resumable = resumable
         self._seconds_before = 0.0
         self._writer = self._resume(resume) if resume else self._start(json)
         self.ended_ids = self.tally.ids
@@ -71,6 +76,10 @@ class Recorder:
             self._writer.write(*cases)
         self.tally.add_all(cases)
         self._progress.refresh()
+
+    def problem(self, text: str) -> None:
+        """Note something wrong with the run itself, which makes its verdict the harness's."""
+        self.tally.add_problem(text)
 
     def refresh(self) -> None:
         """Redraw the progress; for a loop that waits while no case ends."""
@@ -109,9 +118,10 @@ class Recorder:
             self.tally,
             seconds,
             promises=self._promises,
-            repro=f"kvmabi {self.run.verb} --repro",
+            repro=self._repro,
             interrupted=interrupted,
         )
-        if interrupted and self._writer is not None and not self._stderr:
+        can_go_on = self._resumable and self._writer is not None and not self._stderr
+        if interrupted and self._writer is not None and can_go_on:
             again = f"kvmabi {self.run.verb} --resume {self._writer.path}"
             console.print(f"to go on from here: {again}", soft_wrap=True)

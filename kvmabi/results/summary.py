@@ -142,6 +142,9 @@ def substrate(run: RunRecord) -> str:
         f"ABI {abi.get('version', '?')}",
         f"valid mask {mask:#x} from {abi.get('mask_source', '?')}" if isinstance(mask, int) else "",
     ]
+    lab = host.get("lab")
+    if isinstance(lab, dict):
+        parts.append(f"in the lab: {lab.get('backend')} by {lab.get('emulator')}")
     return ", ".join(part for part in parts if part)
 
 

@@ -29,6 +29,7 @@ class Tally:
         self.findings: list[CaseRecord] = []
         self._ids: set[str] = set()
         self._duplicates: list[str] = []
+        self._problems: list[str] = []
 
     def add(self, case: CaseRecord) -> None:
         """Count one ended case. An id that ended before is a problem of the harness."""
@@ -48,6 +49,10 @@ class Tally:
         for case in cases:
             self.add(case)
 
+    def add_problem(self, text: str) -> None:
+        """Note something wrong with the run itself, a sentence."""
+        self._problems.append(text)
+
     @property
     def ids(self) -> frozenset[str]:
         """The ids of the cases that have a verdict."""
@@ -60,7 +65,7 @@ class Tally:
 
     def problems(self, *, interrupted: bool = False) -> tuple[str, ...]:
         """What is wrong with the run's own bookkeeping, one sentence each; empty if it is sound."""
-        found = [f"the case {one} ended twice" for one in self._duplicates]
+        found = [*self._problems, *(f"the case {one} ended twice" for one in self._duplicates)]
         short = self.executed < self.planned and not interrupted
         if short or self.executed > self.planned:
             found.append(f"{self.planned:,} cases were planned and {self.executed:,} executed")

@@ -1,4 +1,4 @@
-"""The `kvm` marker skips by name, and fails where KVM is required."""
+"""The `kvm` and `lab` markers skip by name, and fail where KVM or a lab is required."""
 
 from __future__ import annotations
 
@@ -20,8 +20,22 @@ def conftest() -> ModuleType:
     return module
 
 
-def item(*, marked: bool) -> SimpleNamespace:
-    return SimpleNamespace(get_closest_marker=lambda name: name if marked else None)
+def item(*, marked: bool, marker: str = "kvm") -> SimpleNamespace:
+    return SimpleNamespace(
+        get_closest_marker=lambda name: name if marked and name == marker else None
+    )
+
+
+def test_a_lab_test_is_skipped_or_fails_by_its_own_reason(conftest, monkeypatch) -> None:
+    monkeypatch.setattr(conftest, "why_no_kvm", lambda: "no such device")
+    monkeypatch.setattr(conftest, "why_no_lab", lambda: "no emulator")
+    monkeypatch.setenv("KVMABI_REQUIRE_KVM", "1")
+    monkeypatch.delenv("KVMABI_REQUIRE_LAB", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no emulator"):
+        conftest.pytest_runtest_setup(item(marked=True, marker="lab"))
+    monkeypatch.setenv("KVMABI_REQUIRE_LAB", "1")
+    with pytest.raises(pytest.fail.Exception, match="KVMABI_REQUIRE_LAB=1, but no emulator"):
+        conftest.pytest_runtest_setup(item(marked=True, marker="lab"))
 
 
 def test_without_kvm_a_test_is_skipped_by_name(conftest, monkeypatch) -> None:

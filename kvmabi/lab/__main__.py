@@ -1,0 +1,155 @@
+"""``kvmabi lab``: run any verb inside another kernel."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import Final
+
+from kvmabi.errors import KernelLost, UsageError
+from kvmabi.lab import initramfs, kernels, klog, qemu
+from kvmabi.lab.backends import BACKENDS, backend
+from kvmabi.lab.collector import Collector, Terms
+from kvmabi.lab.session import Job, Session
+
+DEFAULT_KERNEL: Final = "debian:6.1"
+DEFAULT_BACKEND: Final = "svm"
+DEADLINE_S: Final = 1800.0
+RECORDING: Final = ("matrix",)
+"""The verbs whose --json is a result, case by case; another's goes to its file unread."""
+CASE_LOG: Final = {"KVMABI_CASE_LOG": "/dev/kmsg"}
+JOBS: Final = 1
+"""How many VMs side by side: deassign waits for nothing where there is one CPU, so more than one
+would only hide which case the kernel's log speaks of."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    run_parser = commands.add_parser(
+        "run",
+        help="boot a kernel in an emulator, and run a verb on its KVM",
+        description="Boot a kernel in an emulator that has virtualisation, and run a verb inside.",
+        epilog=parser.epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    run_parser.add_argument(
+        "--kernel",
+        metavar="KERNEL",
+        default=DEFAULT_KERNEL,
+        help="debian:VERSION, or a kernel package's .deb (default: %(default)s)",
+    )
+    run_parser.add_argument(
+        "--backend",
+        choices=list(BACKENDS),
+        default=DEFAULT_BACKEND,
+        help="; ".join(f"{one.name}: {one.about}" for one in BACKENDS.values())
+        + " (default: %(default)s)",
+    )
+    run_parser.add_argument(
+        "--deadline",
+        metavar="SECONDS",
+        type=float,
+        default=DEADLINE_S,
+        help="give the kernel up after this time (default: %(default).0f)",
+    )
+    run_parser.add_argument("--log", metavar="FILE", help="keep what the kernel prints")
+    run_parser.add_argument(
+        "words", nargs="*", metavar="-- VERB", help='the verb with its options, behind "--"'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the subcommand out and return its exit code."""
+    words, json = inner_command(args.words)
+    chosen = backend(args.backend)
+    emulator_version = qemu.version(chosen)
+    kernel = kernels.find_kernel(args.kernel)
+    image = initramfs.build(kernel, chosen)
+    machine = qemu.Machine(chosen, kernel.image)
+    _note(f"{kernel.source} on {chosen.name} ({chosen.about}, {emulator_version})")
+    terms = Terms(
+        json=json,
+        repro=f"{_prefix(args)} -- {words[0]} --repro",
+        cases=words[0] in RECORDING,
+        lab={
+            "backend": chosen.name,
+            "kernel": kernel.source,
+            "emulator": emulator_version,
+            "accelerator": chosen.accelerator,
+            "cpu": chosen.cpu,
+            "module_parameters": chosen.parameters,
+        },
+    )
+    log = Path(args.log) if args.log else None
+    with (
+        Session(
+            qemu.Emulator(machine, image),
+            Job(words, CASE_LOG),
+            deadline_s=args.deadline,
+            log=log,
+        ) as session,
+        Collector(terms) as collector,
+    ):
+        return _collect(session, collector)
+
+
+def _collect(session: Session, collector: Collector) -> int:
+    """Return the exit code; KernelLost where the kernel goes before there is any record."""
+    try:
+        for frame in session.frames():
+            collector.take(frame)
+    except KernelLost as error:
+        if collector.recorder is None:
+            raise
+        collector.lost(error, klog.running_case(session.console))
+    else:
+        collector.finish()
+    collector.close()
+    return collector.exit_code
+
+
+def inner_command(words: list[str]) -> tuple[list[str], str | None]:
+    """Return the verb's words as they run inside, and the result file that stays outside."""
+    if not words:
+        raise UsageError("which verb is to run in there? For instance: kvmabi lab run -- matrix")
+    if words[0] == "lab":
+        raise UsageError("a lab inside a lab would need nested virtualisation twice over")
+    kept, json = [], None
+    rest = iter(words)
+    for word in rest:
+        if word == "--json":
+            json = next(rest, None)
+            if json is None:
+                raise UsageError("--json needs a file")
+        elif word.startswith("--json="):
+            json = word.removeprefix("--json=")
+        elif word == "--resume" or word.startswith("--resume="):
+            raise UsageError("--resume does not work in the lab")
+        else:
+            kept.append(word)
+    if kept[0] in RECORDING:
+        if not any(word.split("=")[0] == "--jobs" for word in kept):
+            kept += ["--jobs", str(JOBS)]
+        kept += ["--json", "@records"]
+    elif json is not None:
+        kept += ["--json", "-" if json == "-" else "@records"]
+    return kept, json
+
+
+def _prefix(args: argparse.Namespace) -> str:
+    return shlex.join(["kvmabi", "lab", "run", "--kernel", args.kernel, "--backend", args.backend])
+
+
+def _note(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"kvmabi lab: {text}\n")
+
+
+if __name__ == "__main__":
+    from kvmabi.cli import main_verb
+
+    sys.exit(main_verb("lab"))

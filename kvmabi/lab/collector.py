@@ -1,0 +1,228 @@
+"""The host's side of a verb that runs in another kernel: its records, its output, its exit code.
+
+Records are kept, counted and shown just as for a run on this machine. What the kernel's log says
+is wrong goes to the case that was running; a kernel that is lost is the error of that case.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Final, Self
+
+from kvmabi.errors import ExitCode, KernelLost, UsageError
+from kvmabi.ioeventfd.promises import PROMISES
+from kvmabi.ioeventfd.select import find
+from kvmabi.lab.frames import Frame, Kind
+from kvmabi.lab.klog import Finding, LogReader
+from kvmabi.results import CaseRecord, Disagreement, EndRecord, RunRecord, Verdict
+from kvmabi.results.record import Json, from_line
+from kvmabi.results.recorder import Recorder
+from kvmabi.results.store import STDOUT
+
+CLEAN_LOG: Final = 0
+"""The number, beside the promises', of what every case expects of the kernel's log."""
+TEXTS: Final = {
+    **PROMISES,
+    CLEAN_LOG: "The kernel's log stays free of warnings, bugs, stalls and reports of sanitizers.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the user asked for: where the result goes, how a case is repeated, what the lab is.
+
+    Without `cases` the verb's --json is no result of records, and goes to its file unread.
+    """
+
+    json: str | None
+    repro: str
+    lab: Mapping[str, Json]
+    cases: bool = True
+
+
+class Collector:
+    """Takes a session's frames; a context manager that closes the result."""
+
+    def __init__(self, terms: Terms) -> None:
+        self._terms = terms
+        self._stack = ExitStack()
+        self._tail = b""
+        self._log = LogReader()
+        self._held: CaseRecord | None = None
+        self._ended: dict[str, Any] = {}
+        self._inner_end: EndRecord | None = None
+        self._file: IO[bytes] | None = None
+        if terms.json and not terms.cases and terms.json != STDOUT:
+            self._file = self._stack.enter_context(_open(terms.json))
+        self.recorder: Recorder | None = None
+
+    def take(self, frame: Frame | None) -> None:
+        """Take the next frame; None where there is none, but time has passed."""
+        match frame:
+            case None:
+                if self.recorder is not None:
+                    self.recorder.refresh()
+            case Frame(Kind.RECORDS, payload) if self._file is not None:
+                self._file.write(payload)
+            case Frame(Kind.RECORDS, payload):
+                *lines, self._tail = (self._tail + payload).split(b"\n")
+                for line in lines:
+                    self._record(line)
+            case Frame(Kind.LOG, payload):
+                self._log.kmsg(payload)
+            case Frame(Kind.OUT, payload):
+                if self.recorder is None:  # else it is the summary, which is made here
+                    self._pass_on(1, payload)
+            case Frame(Kind.ERR, payload):
+                self._pass_on(2, payload)
+            case Frame(Kind.EXIT, payload):
+                self._ended = json.loads(payload)
+
+    @staticmethod
+    def _pass_on(fd: int, payload: bytes) -> None:
+        sys.stdout.flush()
+        while payload:
+            payload = payload[os.write(fd, payload) :]
+
+    def _record(self, line: bytes) -> None:
+        match from_line(line):
+            case RunRecord() as run:
+                run = replace(run, host={**run.host, "lab": dict(self._terms.lab)})
+                recorder = Recorder(
+                    run,
+                    json=self._terms.json,
+                    promises=TEXTS,
+                    repro=self._terms.repro,
+                    resumable=False,
+                )
+                self.recorder = self._stack.enter_context(recorder)
+            case CaseRecord() as case:
+                self._let_go()
+                self._held = case
+            case EndRecord() as end:
+                self._inner_end = end
+
+    def _let_go(self) -> None:
+        """Record the case that was held back until the log up to its end was there."""
+        if self._held is not None and self.recorder is not None:
+            case, self._held = self._held, None
+            self.recorder.add(with_findings(case, self._log.take(case.id)))
+
+    def lost(self, error: KernelLost, running: str) -> None:
+        """Record that the kernel went: the error of the case that was running, and of the run."""
+        last = self._held.id if self._held else ""
+        self._let_go()
+        if self.recorder is None:
+            return
+        if running and running not in self.recorder.tally.ids:
+            self.recorder.add(lost_case(running, error))
+        place = f"after the case {last}" if last else "before its first case ended"
+        why = str(error).partition(";")[0]
+        self.recorder.problem(f"the kernel under test was lost {place}: {why}")
+
+    def finish(self) -> None:
+        """Record what is left, after the last frame: also what the log said behind all cases."""
+        late = [one for one in self._log.findings if one.case not in ("", self._held_id())]
+        self._let_go()
+        if self.recorder is None:
+            return
+        for one in late:
+            self.recorder.problem(
+                f"the kernel's log, too late for the case {one.case}: {one.title}"
+            )
+        for one in self._log.findings:
+            if not one.case:
+                self.recorder.problem(f"the kernel's log, before the first case: {one.title}")
+        inner = self._inner_end
+        for text in inner.problems if inner else ():
+            self.recorder.problem(text)
+        if inner is None or self._ended.get("exit", 0) < 0:
+            self.recorder.problem(f"the verb did not come to its end: {self._ended}")
+
+    def _held_id(self) -> str:
+        return self._held.id if self._held else ""
+
+    @property
+    def exit_code(self) -> int:
+        """The run's exit code, once the block is left."""
+        if self.recorder is not None:
+            return self.recorder.exit_code
+        code = int(self._ended.get("exit", ExitCode.HARNESS_FAILED))
+        return code if code >= 0 else ExitCode.HARNESS_FAILED
+
+    @property
+    def log_findings(self) -> list[Finding]:
+        """Findings that belong to no recorded case."""
+        return self._log.findings
+
+    @property
+    def tainted(self) -> int:
+        """The kernel's taint bits when the verb had ended."""
+        return int(self._ended.get("tainted", 0))
+
+    def close(self) -> None:
+        """Write the end of the result, and print the summary."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+def with_findings(case: CaseRecord, findings: list[Finding]) -> CaseRecord:
+    """Return the case with what the log said at it: that is a failure, whatever else it was."""
+    if not findings:
+        return case
+    seen = tuple(
+        Disagreement("the kernel's log", CLEAN_LOG, "nothing", "\n".join(one.lines))
+        for one in findings
+    )
+    return replace(
+        case,
+        verdict=Verdict.FAIL,
+        promises=(*case.promises, CLEAN_LOG),
+        disagreements=(*case.disagreements, *seen),
+    )
+
+
+def lost_case(case_id: str, error: KernelLost) -> CaseRecord:
+    """Return the record of the case in which the kernel went."""
+    bus, length, phase = _place(case_id)
+    return CaseRecord(
+        id=case_id,
+        verdict=Verdict.ERROR,
+        seconds=0.0,
+        bus=bus,
+        len=length,
+        phase=phase,
+        reason=f"the kernel under test was lost in this case: {error}",
+    )
+
+
+def _open(path: str) -> IO[bytes]:
+    try:
+        return Path(path).open("wb")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _place(case_id: str) -> tuple[str, str, str]:
+    try:
+        case = find(case_id)
+    except UsageError:
+        return "?", "?", "?"
+    return case.bus, case.len, case.phase

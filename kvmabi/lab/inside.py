@@ -1,0 +1,218 @@
+"""The first process of the kernel under test: loads modules, runs one verb, sends what comes out.
+
+Only what stands in the initramfs is there: Python, kvmabi and the modules, no shell and no tools.
+Every message of the kernel goes out as well, in its place among the records.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from kvmabi.lab.frames import Kind, encode
+
+SYS_FINIT_MODULE: Final = 313
+"""Of x86-64. Source: arch/x86/entry/syscalls/syscall_64.tbl."""
+MOUNTS: Final = (
+    ("proc", "/proc"),
+    ("sysfs", "/sys"),
+    ("devtmpfs", "/dev"),
+    ("tmpfs", "/tmp"),  # noqa: S108 (a file system of this kernel's own)
+    ("debugfs", "/sys/kernel/debug"),
+)
+MODULES: Final = Path("/modules")
+PORT_NAME: Final = "kvmabi"
+HARNESS_FAILED: Final = 4
+READ_BYTES: Final = 1 << 16
+PORT_DEADLINE_S: Final = 20.0
+PRELOADED: Final = ("kvmabi.cli", "kvmabi.matrix", "kvmabi.results.recorder", "kvmabi.vmm")
+"""What is imported before the job is known, so that a snapshot has it."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Trouble(Exception):
+    """The verb cannot be started in this kernel; the text goes out."""
+
+
+def main() -> None:
+    """Be the init process; never returns."""
+    port = -1
+    try:
+        mount_all()
+        problems = load_modules()
+        port = open_port()
+        send(port, Kind.READY, json.dumps(about(problems)).encode())
+        for name in PRELOADED:
+            __import__(name)
+        job = read_job(port)
+        ended = Runner(port, job).run()
+        send(port, Kind.EXIT, json.dumps(ended).encode())
+    except Trouble as error:
+        send(port, Kind.TROUBLE, str(error).encode())
+    except BaseException:  # noqa: BLE001 (init must not end: the kernel would panic)
+        send(port, Kind.ERR, traceback.format_exc().encode())
+        send(port, Kind.EXIT, json.dumps({"exit": HARNESS_FAILED, "tainted": taint()}).encode())
+    while True:  # the host ends the machine
+        time.sleep(3600)
+
+
+def mount_all() -> None:
+    """Mount what Python and KVM need; debugfs where the kernel has it."""
+    for kind, place in MOUNTS:
+        with suppress(OSError):
+            Path(place).mkdir(parents=True, exist_ok=True)
+        _libc.mount(kind.encode(), place.encode(), kind.encode(), 0, None)
+    with suppress(OSError):
+        Path("/proc/sys/kernel/printk").write_text("8 4 1 8")  # the console gets all that comes
+
+
+def load_modules() -> list[str]:
+    """Load the modules in the order that the host worked out; return what went wrong."""
+    problems = []
+    for name, parameters in json.loads((MODULES / "order.json").read_text()):
+        with (MODULES / f"{name}.ko").open("rb") as file:
+            if _libc.syscall(SYS_FINIT_MODULE, file.fileno(), parameters.encode(), 0):
+                reason = os.strerror(ctypes.get_errno())
+                problems.append(f"the module {name} does not load: {reason}")
+    return problems
+
+
+def open_port() -> int:
+    """Return the open virtio-serial port to the host; Trouble, for the console, without one."""
+    give_up = time.monotonic() + PORT_DEADLINE_S
+    while time.monotonic() < give_up:
+        for name in Path("/sys/class/virtio-ports").glob("*/name"):
+            if name.read_text().strip() == PORT_NAME:
+                with suppress(OSError):
+                    return os.open(f"/dev/{name.parent.name}", os.O_RDWR | os.O_CLOEXEC)
+        time.sleep(0.02)
+    raise Trouble("no virtio-serial port came up: this kernel has no virtio_pci or virtio_console")
+
+
+def about(problems: Sequence[str]) -> dict[str, Any]:
+    """Return what the host wants to know of a kernel that came up."""
+    uname = os.uname()
+    return {
+        "release": uname.release,
+        "version": uname.version,
+        "kvm": Path("/dev/kvm").exists(),
+        "problems": list(problems),
+        "tainted": taint(),
+    }
+
+
+def taint() -> int:
+    """Return the kernel's taint bits."""
+    with suppress(OSError, ValueError):
+        return int(Path("/proc/sys/kernel/tainted").read_text())
+    return 0
+
+
+def send(port: int, kind: Kind, payload: bytes) -> None:
+    """Send one frame; without a port, to the console, which is the log."""
+    if port < 0:
+        sys.stderr.write(f"kvmabi: {payload.decode(errors='replace')}\n")
+        return
+    data = memoryview(encode(kind, payload))
+    while data:
+        data = data[os.write(port, data) :]
+
+
+def read_job(port: int) -> dict[str, Any]:
+    """Return the job that the host sends, a line of JSON."""
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = os.read(port, READ_BYTES)
+        if not piece:  # the host's end is not open yet
+            time.sleep(0.01)
+        line += piece
+    job: dict[str, Any] = json.loads(line)
+    return job
+
+
+class Runner:
+    """Runs one verb in a process of its own, and passes on all that it and the kernel say."""
+
+    def __init__(self, port: int, job: Mapping[str, Any]) -> None:
+        self._port = port
+        self._job = job
+        self._selector = selectors.DefaultSelector()
+        self._kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> dict[str, Any]:
+        """Return how the verb ended: "exit" or "signal", and the taint bits after it."""
+        ends = {kind: os.pipe() for kind in (Kind.OUT, Kind.ERR, Kind.RECORDS)}
+        child = os.fork()
+        if child == 0:
+            self._be_the_verb({kind: write for kind, (_, write) in ends.items()})
+        for kind, (read, write) in ends.items():
+            os.close(write)
+            self._selector.register(read, selectors.EVENT_READ, kind)
+        self._selector.register(self._kmsg, selectors.EVENT_READ, Kind.LOG)
+        self._pass_on(len(ends))
+        _, status = os.waitpid(child, 0)
+        self._log()
+        code = os.waitstatus_to_exitcode(status)
+        return {"exit": code, "tainted": taint()}
+
+    def _pass_on(self, open_ends: int) -> None:
+        while open_ends:
+            for key, _ in self._selector.select():
+                # the log first: what the kernel said stands before the record of the case
+                self._log()
+                if key.data is Kind.LOG:
+                    continue
+                data = os.read(key.fd, READ_BYTES)
+                if data:
+                    send(self._port, key.data, data)
+                else:
+                    self._selector.unregister(key.fd)
+                    open_ends -= 1
+
+    def _log(self) -> None:
+        messages = []
+        while True:
+            try:
+                messages.append(os.read(self._kmsg, 8192))
+            except BlockingIOError:
+                break
+            except BrokenPipeError:  # messages were overwritten before they were read
+                continue
+        if messages:
+            send(self._port, Kind.LOG, b"".join(messages))
+
+    def _be_the_verb(self, ends: Mapping[Kind, int]) -> None:
+        status = HARNESS_FAILED
+        try:
+            os.dup2(ends[Kind.OUT], 1)
+            os.dup2(ends[Kind.ERR], 2)
+            os.set_inheritable(ends[Kind.RECORDS], True)
+            records = f"/proc/self/fd/{ends[Kind.RECORDS]}"
+            arguments = [records if one == "@records" else one for one in self._job["arguments"]]
+            os.environ.update(self._job["environment"])
+            status = _verb_main()(arguments)
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else HARNESS_FAILED
+        except BaseException:  # noqa: BLE001 (told on standard error)
+            traceback.print_exc()
+        finally:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+
+
+def _verb_main() -> Callable[[Sequence[str]], int]:
+    cli = __import__("kvmabi.cli", fromlist=["main"])
+    entry: Callable[[Sequence[str]], int] = cli.main
+    return entry

@@ -1,0 +1,123 @@
+"""The kernel under test: found by what the user calls it, and looked at before it is booted."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kvmabi.errors import LabUnavailable, UsageError
+from kvmabi.lab import apt, cache
+from kvmabi.lab.archive import Entry, entries
+from kvmabi.lab.modules import find_modules, module_name
+
+DEBIAN: Final = "debian:"
+_USEFUL: Final = re.compile(
+    r"(usr/)?lib/modules/[^/]+/kernel/(arch/x86|virt|crypto|lib|drivers/(virtio|char|crypto|block))/"
+)
+"""The modules that a lab may need; the others of a distribution's kernel are left packed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kernel to boot. `modules` is name to file; `source` tells a person where it came from."""
+
+    name: str
+    source: str
+    release: str
+    image: Path
+    modules: Mapping[str, Path]
+    config: Mapping[str, str] | None = None
+    """Option to value ("CONFIG_KVM": "m"), where the configuration is at hand."""
+
+
+def find_kernel(name: str) -> Kernel:
+    """Return the kernel that a user calls so.
+
+    "debian:6.1" is the newest kernel package of that version that apt knows; a file that ends with
+    .deb is a kernel package. Raises UsageError and LabUnavailable, with what to do.
+    """
+    if name.startswith(DEBIAN):
+        return _debian(name)
+    path = Path(name)
+    if path.suffix == ".deb" and path.is_file():
+        return _unpacked(name, path, cache.file_sha256(path), f"the package {path.name}")
+    raise UsageError(f"{name!r} is no kernel: name debian:VERSION (debian:6.1) or a kernel's .deb")
+
+
+def _debian(name: str) -> Kernel:
+    version = name.removeprefix(DEBIAN)
+    if not re.fullmatch(r"\d+\.\d+", version):
+        raise UsageError(f"{name!r}: a version is meant, as in debian:6.1")
+    wanted = re.compile(
+        rf"linux-image-{re.escape(version)}(\.\d+)*([+][a-z0-9]+)?(-\d+)?-cloud-amd64-unsigned"
+    )
+    found = [one for one in apt.names(f"linux-image-{version}") if wanted.fullmatch(one)]
+    if not found:
+        raise LabUnavailable(
+            f"apt knows no kernel package of {version}: are its lists fresh (apt-get update), and "
+            "is that version in its sources (for bookworm, 6.12 is in bookworm-backports)?"
+        )
+    package = max(apt.candidates(found).values(), key=lambda one: apt.natural(one.name))
+    path = apt.fetch(package)
+    return _unpacked(name, path, package.sha256, f"Debian's {package.name} {package.version}")
+
+
+def _unpacked(name: str, package: Path, sha256: str, source: str) -> Kernel:
+    """Return the kernel in a package, whose useful files are unpacked into the cache once."""
+    folder = cache.folder("kernels") / sha256[:24]
+    if not folder.is_dir():
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as made:
+            _unpack(package, Path(made))
+            try:
+                Path(made).rename(folder)
+                Path(made).mkdir()  # for its own removal
+            except OSError:
+                if not folder.is_dir():  # else another lab was first
+                    raise
+    config = folder / "config"
+    return Kernel(
+        name=name,
+        source=source,
+        release=(folder / "release").read_text(),
+        image=folder / "vmlinuz",
+        modules=find_modules(folder / "modules"),
+        config=read_config(config.read_text()) if config.is_file() else None,
+    )
+
+
+def _unpack(package: Path, folder: Path) -> None:
+    release = ""
+    (folder / "modules").mkdir()
+    for one in entries(package, _is_useful):
+        where = one.path.rpartition("/")[2]
+        if where.startswith("vmlinuz-"):
+            release = where.removeprefix("vmlinuz-")
+            (folder / "vmlinuz").write_bytes(one.data)
+        elif where.startswith("config-"):
+            (folder / "config").write_bytes(one.data)
+        else:
+            _keep(folder / "modules" / where, one)
+    if not release:
+        raise UsageError(f"{package} has no /boot/vmlinuz-*: it is no kernel package")
+    (folder / "release").write_text(release)
+
+
+def _keep(path: Path, entry: Entry) -> None:
+    if not entry.target:
+        path.write_bytes(entry.data)
+
+
+def _is_useful(path: str) -> bool:
+    if path.startswith(("boot/vmlinuz-", "boot/config-")):
+        return True
+    return bool(_USEFUL.match(path) and module_name(path))
+
+
+def read_config(text: str) -> dict[str, str]:
+    """Return a kernel configuration's options; those that are not set are left out."""
+    pairs = (line.partition("=") for line in text.splitlines() if line.startswith("CONFIG_"))
+    return {key: value for key, _, value in pairs}

@@ -1,0 +1,144 @@
+"""One boot with one job: frames as they come, until the verb has ended or the kernel is lost."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from kvmabi.errors import KernelLost, LabUnavailable
+from kvmabi.lab import klog
+from kvmabi.lab.frames import Decoder, Frame, Kind
+from kvmabi.lab.qemu import Emulator
+
+BOOT_DEADLINE_S: Final = 180.0
+SILENCE_S: Final = 240.0
+"""After how many seconds without a frame a kernel counts as hung; more than a case may take."""
+TICK_S: Final = 0.2
+READ_BYTES: Final = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the kernel under test is to run; "@records" among the arguments is the result file."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def line(self) -> bytes:
+        """Return the job as it is sent."""
+        fields = {"arguments": list(self.arguments), "environment": dict(self.environment)}
+        return json.dumps(fields).encode() + b"\n"
+
+
+class Session:
+    """Talks to a kernel under test. `console` is all that it has printed.
+
+    A context manager that ends the emulator; `log` is a file that gets the console as it comes.
+    """
+
+    def __init__(
+        self, emulator: Emulator, job: Job, *, deadline_s: float, log: Path | None = None
+    ) -> None:
+        self._emulator = emulator
+        self._job = job
+        self._deadline_s = deadline_s
+        self._log = log.open("wb") if log else None
+        self._decoder = Decoder()
+        self._console = bytearray()
+        self._started = self._heard = time.monotonic()
+        self._ready = False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(emulator.port, selectors.EVENT_READ, self._from_port)
+        self._selector.register(emulator.console, selectors.EVENT_READ, self._from_console)
+        self.about: dict[str, Any] = {}
+
+    @property
+    def console(self) -> str:
+        """All that the kernel has printed."""
+        return self._console.decode("utf-8", "replace")
+
+    def frames(self) -> Iterator[Frame | None]:
+        """Yield frames until the last; None at least every TICK_S.
+
+        Raises KernelLost where the kernel crashes, hangs or does not come up, with its last words,
+        and LabUnavailable where it came up without what the verb needs.
+        """
+        while True:
+            for key, _ in self._selector.select(TICK_S):
+                for frame in key.data(key.fileobj):
+                    if self._take(frame):
+                        yield frame
+                    if frame.kind is Kind.EXIT:
+                        return
+            yield None
+            self._check()
+
+    def _take(self, frame: Frame) -> bool:
+        """Act on what is meant for the session; return whether the frame is to be passed on."""
+        self._heard = time.monotonic()
+        if frame.kind is Kind.TROUBLE:
+            raise LabUnavailable(frame.payload.decode(errors="replace").strip())
+        if frame.kind is not Kind.READY:
+            return True
+        self.about = json.loads(frame.payload)
+        if not self.about["kvm"]:
+            why = "; ".join(self.about["problems"]) or "nobody knows why"
+            raise LabUnavailable(f"Linux {self.about['release']} came up without /dev/kvm: {why}")
+        self._ready = True
+        self._emulator.port.setblocking(True)
+        self._emulator.port.sendall(self._job.line())
+        self._emulator.port.setblocking(False)
+        return False
+
+    def _from_port(self, port: socket.socket) -> Iterator[Frame]:
+        return self._decoder.feed(self._receive(port))
+
+    def _from_console(self, console: socket.socket) -> Iterator[Frame]:
+        data = self._receive(console)
+        self._console += data
+        if self._log:
+            self._log.write(data)
+            self._log.flush()
+        return iter(())
+
+    def _receive(self, line: socket.socket) -> bytes:
+        try:
+            data = line.recv(READ_BYTES)
+        except (BlockingIOError, ConnectionResetError):
+            return b""
+        if not data:
+            self._selector.unregister(line)
+        return data
+
+    def _check(self) -> None:
+        now = time.monotonic()
+        if not self._selector.get_map():
+            time.sleep(TICK_S)  # both lines are closed: the process ends at any moment
+        ended = self._emulator.how_it_ended()
+        if ended and not self._selector.get_map():
+            raise self._lost(f"the machine went down (emulator: {ended})")
+        if now - self._started > self._deadline_s:
+            raise self._lost(f"the run was not over after {self._deadline_s:.0f} s")
+        if not self._ready and now - self._started > BOOT_DEADLINE_S:
+            raise self._lost(f"it was not up after {BOOT_DEADLINE_S:.0f} s")
+        if self._ready and now - self._heard > SILENCE_S:
+            raise self._lost(f"nothing came from it for {SILENCE_S:.0f} s")
+
+    def _lost(self, why: str) -> KernelLost:
+        words = "\n  ".join(klog.last_words(self.console)) or "(none)"
+        return KernelLost(f"{why}; the kernel's last words:\n  {words}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._emulator.close()
+        self._selector.close()
+        if self._log:
+            self._log.close()

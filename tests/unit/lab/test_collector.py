@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import ExitCode, KernelLost
+from kvmabi.lab.collector import Collector, Terms
+from kvmabi.lab.frames import Frame, Kind
+from kvmabi.results import Verdict, read_result
+from kvmabi.results.record import CaseRecord, EndRecord, RunRecord, to_line
+
+RUN = RunRecord(
+    verb="matrix",
+    kvmabi="0",
+    started="2026-01-01T00:00:00+00:00",
+    host={"kernel_release": "6.1", "back_end": "kvm_amd"},
+    abi={"version": "7.2", "mask": 31, "mask_source": "BTF"},
+    options={},
+    planned=3,
+)
+IDS = ("one", "two", "three")
+
+
+def case(name: str) -> bytes:
+    return to_line(CaseRecord(name, Verdict.PASS, 0.1, "mmio", "4", "before", (1,)))
+
+
+def log(*texts: str) -> Frame:
+    return Frame(Kind.LOG, "".join(f"4,1,2,-;{text}\n" for text in texts).encode())
+
+
+def records(*lines: bytes) -> Frame:
+    return Frame(Kind.RECORDS, b"".join(lines))
+
+
+END = to_line(EndRecord(3, 3, {"pass": 3}, 1.0))
+EXIT = Frame(Kind.EXIT, b'{"exit": 0, "tainted": 0}')
+
+
+@pytest.fixture
+def play(tmp_path: Path):
+    """Gives frames to a collector, and returns it with the result; `lost` is the end of it."""
+    path = tmp_path / "result.jsonl"
+
+    def play(*frames: Frame | None, lost: tuple[str, str] | None = None):
+        terms = Terms(str(path), "kvmabi lab run -- matrix --repro", {"backend": "svm"})
+        with Collector(terms) as collector:
+            for frame in frames:
+                collector.take(frame)
+            if lost:
+                collector.lost(KernelLost(lost[0]), lost[1])
+            else:
+                collector.finish()
+            collector.close()
+        return collector, read_result(path) if path.exists() else None
+
+    return play
+
+
+def test_a_whole_run_is_as_on_this_machine(play, capsys) -> None:
+    lines = [to_line(RUN), *map(case, IDS), END]
+    whole = b"".join(lines)
+    pieces = [Frame(Kind.RECORDS, whole[at : at + 100]) for at in range(0, len(whole), 100)]
+    collector, result = play(*pieces, Frame(Kind.OUT, b"the summary inside"), None, EXIT)
+    assert collector.exit_code == ExitCode.KEPT
+    assert [one.id for one in result.cases] == list(IDS)
+    assert result.run.host["lab"] == {"backend": "svm"}
+    assert result.end.problems == ()
+    out = capsys.readouterr().out
+    assert "matrix: 3 cases: 3 pass" in out
+    assert "the summary inside" not in out
+
+
+def test_what_the_log_says_fails_the_case_that_was_running(play) -> None:
+    collector, result = play(
+        records(to_line(RUN)),
+        log("kvmabi: case one", "kvmabi: case two"),
+        log("WARNING: CPU: 0 at x", "Call Trace:", "kvmabi: case three"),
+        records(*map(case, IDS), END),
+        EXIT,
+    )
+    assert collector.exit_code == ExitCode.BROKEN
+    assert [one.verdict for one in result.cases] == ["pass", "fail", "pass"]
+    (found,) = result.cases[1].disagreements
+    assert (found.promise, found.expected) == (0, "nothing")
+    assert found.seen == "WARNING: CPU: 0 at x\nCall Trace:"
+
+
+def test_a_finding_after_the_record_still_counts_for_the_last_case(play) -> None:
+    collector, result = play(
+        records(to_line(RUN), *map(case, IDS)),
+        log("kvmabi: case three", "kmemleak: 2 new suspected memory leaks"),
+        records(END),
+        EXIT,
+    )
+    assert collector.exit_code == ExitCode.BROKEN
+    assert result.cases[-1].verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("mark", "text"), [("one", "too late for the case one"), ("", "before the first case")]
+)
+def test_a_finding_outside_of_all_cases_is_a_problem(play, mark: str, text: str) -> None:
+    marks = [f"kvmabi: case {mark}"] if mark else []
+    collector, result = play(
+        records(to_line(RUN), *map(case, IDS)), log(*marks, "BUG: x"), records(END), EXIT
+    )
+    assert collector.exit_code == ExitCode.HARNESS_FAILED
+    assert text in result.end.problems[0]
+
+
+def test_a_lost_kernel_keeps_all_before_it(play, capsys) -> None:
+    collector, result = play(
+        records(to_line(RUN), case("one")),
+        log("kvmabi: case one", "kvmabi: case two"),
+        lost=("the machine went down; the kernel's last words:\n  Kernel panic", "two"),
+    )
+    assert collector.exit_code == ExitCode.HARNESS_FAILED
+    assert [(one.id, one.verdict) for one in result.cases] == [("one", "pass"), ("two", "error")]
+    assert "Kernel panic" in result.cases[1].reason
+    lost, count = result.end.problems
+    assert lost == "the kernel under test was lost after the case one: the machine went down"
+    assert count == "3 cases were planned and 2 executed"
+    assert "Kernel panic" in capsys.readouterr().out
+
+
+def test_a_case_that_had_ended_is_not_lost(play) -> None:
+    _, result = play(records(to_line(RUN), case("one")), lost=("it hangs", "one"))
+    assert [(one.id, one.verdict) for one in result.cases] == [("one", "pass")]
+
+
+def test_without_records_the_output_and_the_exit_code_are_the_verbs(play, capfd) -> None:
+    collector, result = play(
+        Frame(Kind.OUT, b"text"), Frame(Kind.ERR, b"bad"), Frame(Kind.EXIT, b'{"exit": 2}')
+    )
+    assert (collector.exit_code, result) == (2, None)
+    assert capfd.readouterr() == ("text", "bad")
+
+
+def test_json_that_is_no_result_goes_to_its_file_unread(tmp_path: Path) -> None:
+    with Collector(Terms(str(tmp_path / "out"), "", {}, cases=False)) as collector:
+        collector.take(Frame(Kind.RECORDS, b'{"a":'))
+        collector.take(Frame(Kind.RECORDS, b" 1}"))
+        collector.take(EXIT)
+        collector.finish()
+        collector.close()
+    assert collector.exit_code == ExitCode.KEPT
+    assert (tmp_path / "out").read_text() == '{"a": 1}'
+
+
+@pytest.mark.parametrize("ended", [{"exit": -9}, {}])
+def test_a_verb_that_was_killed_is_the_harness(play, ended: dict[str, int]) -> None:
+    frame = Frame(Kind.EXIT, json.dumps(ended).encode())
+    assert play(frame)[0].exit_code == ExitCode.HARNESS_FAILED
+
+
+def test_a_verb_that_ends_without_its_end_record_is_the_harness(play) -> None:
+    collector, result = play(records(to_line(RUN), *map(case, IDS)), EXIT)
+    assert collector.exit_code == ExitCode.HARNESS_FAILED
+    assert "did not come to its end" in result.end.problems[0]
+
+
+def test_problems_inside_are_problems_here(play) -> None:
+    end = to_line(EndRecord(3, 3, {"pass": 3}, 1.0, problems=("odd",)))
+    collector, result = play(records(to_line(RUN), *map(case, IDS), end), EXIT)
+    assert collector.exit_code == ExitCode.HARNESS_FAILED
+    assert result.end.problems == ("odd",)

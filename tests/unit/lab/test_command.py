@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kvmabi import cli
+from kvmabi.errors import ExitCode, LabUnavailable, UsageError
+from kvmabi.lab import qemu
+from kvmabi.lab.__main__ import inner_command
+from kvmabi.lab.backends import BACKENDS, backend
+from kvmabi.lab.initramfs import check
+from kvmabi.lab.kernels import Kernel
+from kvmabi.lab.userland import RUNTIME, code_files, merged
+
+SVM = backend("svm")
+CONFIG = dict.fromkeys(
+    (
+        "CONFIG_KVM",
+        "CONFIG_KVM_AMD",
+        "CONFIG_BLK_DEV_INITRD",
+        "CONFIG_VIRTIO_PCI",
+        "CONFIG_VIRTIO_CONSOLE",
+        "CONFIG_DEVTMPFS",
+        "CONFIG_EVENTFD",
+    ),
+    "y",
+)
+
+
+def kernel(config: dict[str, str] | None) -> Kernel:
+    return Kernel("k", "the kernel k", "6.1", Path("vmlinuz"), {}, config)
+
+
+@pytest.mark.parametrize(
+    ("words", "inside", "json"),
+    [
+        (["matrix"], ["matrix", "--jobs", "1", "--json", "@records"], None),
+        (
+            ["matrix", "--json", "out", "--jobs", "4"],
+            ["matrix", "--jobs", "4", "--json", "@records"],
+            "out",
+        ),
+        (["matrix", "--json=-", "--jobs=2"], ["matrix", "--jobs=2", "--json", "@records"], "-"),
+        (["abi", "show"], ["abi", "show"], None),
+        (["probe", "--json", "out"], ["probe", "--json", "@records"], "out"),
+        (["probe", "--json", "-"], ["probe", "--json", "-"], "-"),
+    ],
+)
+def test_the_result_stays_outside(words: list[str], inside: list[str], json: str | None) -> None:
+    assert inner_command(words) == (inside, json)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["lab", "run"],
+        ["matrix", "--json"],
+        ["matrix", "--resume", "x"],
+        ["matrix", "--resume=x"],
+    ],
+)
+def test_what_makes_no_sense_inside_is_refused(words: list[str]) -> None:
+    with pytest.raises(UsageError):
+        inner_command(words)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["lab"], ["lab", "run", "--backend", "none", "--", "matrix"]]
+)
+def test_bad_usage_is_exit_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        cli.main(arguments)
+    assert error.value.code == ExitCode.USAGE
+
+
+def test_the_verb_behind_two_dashes_is_not_ours() -> None:
+    words = ["lab", "run", "--kernel", "k", "--", "matrix", "--filter", "x", "--kernel"]
+    args = cli.make_parser("lab").parse_args(words)
+    assert args.words == ["matrix", "--filter", "x", "--kernel"]
+
+
+def test_an_unknown_back_end_is_told_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="svm, svm-shadow"):
+        backend("none")
+    assert all(one.name == name for name, one in BACKENDS.items())
+
+
+def test_a_missing_emulator_is_exit_3_with_the_command(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert cli.main(["lab", "run", "--", "matrix"]) == ExitCode.NOTHING_CHECKED
+    err = capsys.readouterr().err
+    assert "apt-get install -y --no-install-recommends qemu-system-x86\n" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_emulators_command() -> None:
+    machine = qemu.Machine(SVM, Path("/k/vmlinuz"), arguments="extra=1")
+    words = qemu.command(machine, "/proc/self/fd/9", 7, 8)
+    text = " ".join(words)
+    assert "q35,accel=tcg" in text
+    assert "-cpu max,+svm" in text
+    assert "-initrd /proc/self/fd/9" in text
+    assert "socket,id=port,fd=7" in text
+    assert "socket,id=console,fd=8" in text
+    assert "panic=-1" in text
+    assert "extra=1" in text
+    assert "-no-reboot" in words
+
+
+def test_a_kernel_with_all_options_passes() -> None:
+    check(kernel(CONFIG), SVM)
+    check(kernel(None), SVM)
+
+
+@pytest.mark.parametrize("option", CONFIG)
+def test_a_missing_option_is_told_before_the_boot(option: str) -> None:
+    config = {name: value for name, value in CONFIG.items() if name != option}
+    with pytest.raises(LabUnavailable, match=f"the kernel k cannot be tested.*{option} is not set"):
+        check(kernel(config), SVM)
+
+
+def test_the_code_has_kvmabi_and_what_it_needs() -> None:
+    paths = {one.path for one in code_files()}
+    assert {"kvmabi/kvmabi/lab/inside.py", "kvmabi/kvmabi/guest/exerciser.elf"} <= paths
+    assert {"kvmabi/rich/__init__.py", "kvmabi/elftools/__init__.py"} <= paths
+    assert any(path.startswith("kvmabi/ioctl_opt") for path in paths)
+
+
+def test_the_run_time_list_is_the_projects() -> None:
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    names = {line.split()[0].replace("-", "_") for line in project["dependencies"]}
+    assert {{"elftools": "pyelftools"}.get(name, name) for name in RUNTIME} == names
+
+
+@pytest.mark.parametrize(
+    ("path", "want"),
+    [("lib/x", "usr/lib/x"), ("lib64/x", "usr/lib64/x"), ("usr/lib/x", "usr/lib/x"), ("a", "a")],
+)
+def test_lib_is_a_link_into_usr(path: str, want: str) -> None:
+    assert merged(path) == want

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import KernelLost, LabUnavailable
+from kvmabi.lab import session as module
+from kvmabi.lab.frames import Frame, Kind, encode
+from kvmabi.lab.session import Job, Session
+
+READY = encode(Kind.READY, b'{"release": "6.1", "kvm": true, "problems": [], "tainted": 0}')
+JOB = Job(["matrix"], {"A": "b"})
+
+
+class FakeEmulator:
+    """Plays what a test's function does with the machine's ends of the two lines."""
+
+    def __init__(self, script: Callable[[socket.socket, socket.socket], None]) -> None:
+        self.port, port = socket.socketpair()
+        self.console, console = socket.socketpair()
+        self.port.setblocking(False)
+        self.console.setblocking(False)
+        self.closed = False
+        self._ended = ""
+        self._thread = threading.Thread(target=self._run, args=(script, port, console))
+        self._thread.start()
+
+    def _run(self, script, port: socket.socket, console: socket.socket) -> None:
+        with port, console, suppress(OSError):  # the session may be gone already
+            script(port, console)
+        self._ended = "exit status 0"
+
+    def how_it_ended(self) -> str:
+        return self._ended
+
+    def close(self) -> None:
+        self.closed = True
+        self.port.close()
+        self.console.close()
+        self._thread.join()
+
+
+def frames_of(emulator: FakeEmulator, log: Path | None = None, deadline_s: float = 20):
+    with Session(emulator, JOB, deadline_s=deadline_s, log=log) as session:  # type: ignore[arg-type]
+        return [frame for frame in session.frames() if frame is not None], session.console
+
+
+def test_the_job_is_sent_once_the_kernel_is_ready(tmp_path: Path) -> None:
+    got = []
+
+    def script(port: socket.socket, console: socket.socket) -> None:
+        console.sendall(b"[ 1.0] hello\r\n")
+        port.sendall(READY)
+        got.append(json.loads(port.makefile().readline()))
+        port.sendall(encode(Kind.OUT, b"text") + encode(Kind.EXIT, b"{}"))
+        port.recv(1)
+
+    log = tmp_path / "log"
+    emulator = FakeEmulator(script)
+    frames, console = frames_of(emulator, log)
+    assert got == [{"arguments": ["matrix"], "environment": {"A": "b"}}]
+    assert frames == [Frame(Kind.OUT, b"text"), Frame(Kind.EXIT, b"{}")]
+    assert emulator.closed
+    assert "hello" in console
+    assert b"hello\r\n" in log.read_bytes()
+
+
+def test_a_machine_that_goes_down_is_lost_with_its_last_words() -> None:
+    def script(port: socket.socket, console: socket.socket) -> None:
+        port.sendall(READY)
+        port.recv(1000)
+        port.sendall(encode(Kind.OUT, b"before"))
+        console.sendall(b"[ 1.0] kvmabi: case x\r\n[ 1.1] Kernel panic - not syncing\r\n")
+
+    with pytest.raises(KernelLost, match=r"the machine went down[^;]*; .*\n  Kernel panic - not"):
+        frames_of(FakeEmulator(script))
+
+
+@pytest.mark.parametrize(
+    ("name", "ready", "text"),
+    [
+        ("BOOT_DEADLINE_S", False, "it was not up after"),
+        ("SILENCE_S", True, "nothing came from it for"),
+        ("deadline_s", True, "the run was not over after"),
+    ],
+)
+def test_every_wait_has_an_end(monkeypatch, name: str, ready: bool, text: str) -> None:
+    if name != "deadline_s":
+        monkeypatch.setattr(module, name, 0.3)
+
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        if ready:
+            port.sendall(READY)
+            port.recv(1000)
+        port.recv(1)  # until the session gives up
+
+    with pytest.raises(KernelLost, match=text):
+        frames_of(FakeEmulator(script), deadline_s=0.3 if name == "deadline_s" else 20)
+
+
+@pytest.mark.parametrize(
+    ("frame", "text"),
+    [
+        (encode(Kind.TROUBLE, b"no port"), "no port"),
+        (READY, ""),
+        (
+            encode(
+                Kind.READY,
+                b'{"release": "6.1", "kvm": false, "problems": ["the module kvm_amd: no"]}',
+            ),
+            "6.1 came up without /dev/kvm: the module kvm_amd: no",
+        ),
+    ],
+)
+def test_a_kernel_that_cannot_do_it_is_told(frame: bytes, text: str) -> None:
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        port.sendall(frame)
+        port.recv(1000)
+        port.sendall(encode(Kind.EXIT, b"{}"))
+
+    if text:
+        with pytest.raises(LabUnavailable, match=text):
+            frames_of(FakeEmulator(script))
+    else:  # the control: a kernel that can
+        assert len(frames_of(FakeEmulator(script))[0]) == 1
