@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kvmabi.probing.show.model import Block
 
 RUNNING: Final = "running"
+ASKS: Final = frozenset(kind.name for kind in SECTIONS if kind.needs_kvm)
+"""The sections that ask KVM; where all of them were skipped, nothing was."""
 _NAMES: Final = ", ".join([*(kind.name for kind in SECTIONS), *GROUPS])
 
 
@@ -60,7 +62,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"there is nothing to compare: both sides are {names[0]}")
     setting = Setting(thorough=args.thorough)
     saved = {name: read_report(Path(name)) for name in names if name != RUNNING}
-    reports = [saved[name] if name in saved else probe(kinds, setting) for name in names]
+    reports = [
+        saved[name].only(kind.name for kind in kinds) if name in saved else probe(kinds, setting)
+        for name in names
+    ]
     if args.compare:
         return _compare(reports[0], reports[1], args)
     return _show(reports[0], args)
@@ -81,14 +86,17 @@ def _show(report: Report, args: argparse.Namespace) -> int:
         print_report(summary_console(), report)
     absent = head.kvm_lines(report)
     if absent:
-        sys.stdout.flush()
-        sys.stderr.write(f"kvmabi probe: {absent[0]}\nwhat to do: {absent[1]}\n")
+        if args.json == "-" or not sys.stdout.isatty():  # else it has just been read
+            sys.stdout.flush()
+            sys.stderr.write(f"kvmabi probe: {absent[0]}\nwhat to do: {absent[1]}\n")
         return ExitCode.NOTHING_CHECKED
     failed = [name for name, section in report.sections.items() if section.status == "failed"]
     if failed:
         sys.stderr.write(f"kvmabi probe: failed: {', '.join(failed)}; the reasons are above\n")
         return ExitCode.HARNESS_FAILED
-    return ExitCode.KEPT
+    asked = [section for name, section in report.sections.items() if name in ASKS]
+    nothing = bool(asked) and all(section.status == "skipped" for section in asked)
+    return ExitCode.NOTHING_CHECKED if nothing else ExitCode.KEPT
 
 
 def _compare(one: Report, other: Report, args: argparse.Namespace) -> int:

@@ -7,7 +7,8 @@ reader of the old shape would misread the new one.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -51,6 +52,12 @@ class Report:
         """The data of a section that succeeded; empty for any other."""
         section = self.sections.get(name)
         return (section.data or {}) if section else {}
+
+    def only(self, names: Iterable[str]) -> Report:
+        """The same report with these sections alone."""
+        wanted = set(names)
+        kept = {name: one for name, one in self.sections.items() if name in wanted}
+        return replace(self, sections=kept)
 
     def to_json(self) -> Json:
         """The JSON object that schema.json describes."""

@@ -63,14 +63,25 @@ def closing(report: Report) -> str:
 
 
 def sections(report: Report) -> Iterator[tuple[str, list[Block]]]:
-    """(title, blocks) of each section; one that has no data gives its reason."""
+    """(title, blocks) of each section; one that has no data gives its reason.
+
+    Those that were skipped for want of KVM stand together at the end.
+    """
+    waiting = []
     titles = {kind.name: kind.title for kind in SECTIONS}
     for name, section in report.sections.items():
-        if section.status == "ok" and section.data is not None:
+        if section.status == "skipped" and not report.kvm["available"]:
+            waiting.append(name)
+        elif section.status == "ok" and section.data is not None:
             yield titles.get(name, name), show_module(name).blocks(section.data)
         else:
             style: Style = "bad" if section.status == "failed" else "warn"
             yield titles.get(name, name), [Note(f"{section.status}: {section.reason}", style)]
+    if waiting:
+        what, remedy = kvm_lines(report) or ("", "")
+        text = f"not asked without KVM: {', '.join(waiting)}"
+        blocks: list[Block] = [Note(what, "bad"), Note(f"what to do: {remedy}", "strong")]
+        yield "No KVM", [*blocks, Note(text, "warn")]
 
 
 def kvm_lines(report: Report) -> tuple[str, str] | None:

@@ -30,13 +30,16 @@ def blocks(data: Json) -> list[Block]:
         if one["name"].startswith("dirty_ring") and one["value"]:
             text += f" ({thousands(data['dirty_ring_entries'])} pages)"
         rows.append((_WORDS[one["name"]], Cell(text, "" if one["value"] else "dim")))
-    types = ", ".join(
-        f"{one['type']} {one['name'] or 'without a name'}" for one in data["vm_types"]
-    )
+    types = ", ".join(_type(one) for one in data["vm_types"])
     rows.append(("VM types", Cell(types)))
     if data["tsc_khz"]:
         rows.append(("guest TSC", Cell(f"{thousands(data['tsc_khz'])} kHz")))
     return [Pairs(tuple(rows))]
+
+
+def _type(one: Json) -> str:
+    ordinary = "without a name" if one["type"] else "the ordinary one"
+    return f"{one['type']} ({one['name'] or ordinary})"
 
 
 def facts(data: Json) -> dict[str, Fact]:
