@@ -10,7 +10,7 @@ from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.contract import Answer, ExpectedExit, Reaction
 from kvmabi.ioeventfd.describe import access_text, errno_name, exit_text, expected_text
 from kvmabi.ioeventfd.oracle import Expected
-from kvmabi.ioeventfd.steps import Access, GuestRun
+from kvmabi.ioeventfd.steps import ACCUMULATOR, Access, GuestRun
 from kvmabi.vmm import Batch, Exit, Outcome
 
 
@@ -33,6 +33,8 @@ def compare_run(step: GuestRun, expected: Expected, batch: Batch) -> Iterator[Di
     """Yield how a guest run's exits, values read and next instructions differ."""
     for access, outcome in zip(step.accesses, batch.outcomes, strict=True):
         yield from _compare_landing(access, outcome)
+        if access.write and outcome.done:
+            yield from _compare_accumulator(access, outcome)
     if not expected.promised:
         return
     wanted = expected.exits()
@@ -63,25 +65,43 @@ def _compare_landing(access: Access, outcome: Outcome) -> Iterator[Disagreement]
     yield Disagreement(access_text(access), promises.RETURN, wanted, seen)
 
 
+def _compare_accumulator(access: Access, outcome: Outcome) -> Iterator[Disagreement]:
+    """See that a write left the guest's register alone."""
+    held = access.values[0] & (1 << 64) - 1
+    if outcome.value != held:
+        wanted, seen = f"rax still holds {held:#x}", f"it holds {outcome.value:#x}"
+        yield Disagreement(access_text(access), promises.RETURN, wanted, seen)
+
+
 def _compare_reads(step: GuestRun, batch: Batch) -> Iterator[Disagreement]:
-    """See that the guest got the bytes that its exits were answered with."""
+    """See that the guest got the bytes that its exits were answered with, and nothing else."""
     for index, access in enumerate(step.accesses):
         if access.write:
             continue
         answered = b"".join(each.data for each in batch.exits if each.access == index)
-        got = _read_bytes(access, batch.outcomes[index])
-        if got != answered:
+        wanted = answered if access.string else _register(access.width, answered)
+        got = _got(access, batch.outcomes[index])
+        if got != wanted:
+            what = "memory" if access.string else "rax"
             yield Disagreement(
                 access_text(access),
                 promises.READ,
-                f"the guest reads what the exit was answered with: {answered.hex(' ')}",
-                f"it reads {got.hex(' ')}",
+                f"answered with {answered.hex(' ')}, the guest has {wanted.hex(' ')} in {what}",
+                f"it has {got.hex(' ')}",
             )
 
 
-def _read_bytes(access: Access, outcome: Outcome) -> bytes:
-    values = outcome.values if access.string else (outcome.value & (1 << 8 * access.width) - 1,)
-    return b"".join(value.to_bytes(access.width, "little") for value in values)
+def _got(access: Access, outcome: Outcome) -> bytes:
+    """Return what a read left in memory (a string), or in all of rax."""
+    if not access.string:
+        return outcome.value.to_bytes(8, "little")
+    return b"".join(value.to_bytes(access.width, "little") for value in outcome.values)
+
+
+def _register(width: int, loaded: bytes) -> bytes:
+    """Return rax after a load of `width` bytes: one of 4 clears the rest, narrower ones keep it."""
+    before = ACCUMULATOR.to_bytes(8, "little")
+    return loaded + (before[width:] if width < 4 else bytes(8 - width))
 
 
 def _compare_exits(step: GuestRun, expected: Expected, batch: Batch) -> Iterator[Disagreement]:

@@ -114,16 +114,6 @@ class Registration(NamedTuple):
     eventfd: Eventfd
 
     @property
-    def deassign_flags(self) -> int:
-        """The flags of the KVM_IOEVENTFD that removes it."""
-        wildcard = self.datamatch is None
-        return (
-            KVM_IOEVENTFD_FLAG_DEASSIGN
-            | BUS_FLAGS[self.bus]
-            | (0 if wildcard else KVM_IOEVENTFD_FLAG_DATAMATCH)
-        )
-
-    @property
     def spot(self) -> Spot:
         """Its bus and address: registrations of different spots never touch each other."""
         return self.bus, self.addr
@@ -195,6 +185,8 @@ class VmContract:
     kernel: Kernel
     registered: dict[Spot, dict[Shape, Registration]] = field(default_factory=dict)
     removed: set[tuple[Spot, Shape]] = field(default_factory=set)
+    newest: Registration | None = None
+    """The one that was registered last."""
 
     def ioeventfd(self, request: Request) -> Answer:
         """Return what KVM_IOEVENTFD must answer, and register or remove accordingly."""
@@ -214,7 +206,10 @@ class VmContract:
         if any(clash(shape, old) for old in neighbours):
             return Answer(errno.EEXIST, promises.CLASH)
         neighbours[shape] = new
-        return Answer(0, promises.SHARING if len(neighbours) > 1 else promises.ARGUMENTS)
+        self.newest = new
+        if len(neighbours) > 1:
+            return Answer(0, promises.SHARING)
+        return Answer(0, promises.ARGUMENTS if new.len else promises.ANY_LENGTH)
 
     def _refusal(self, request: Request) -> int | None:
         """Return the promise by which the arguments alone earn EINVAL, or None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kvmabi import uapi
 from kvmabi.ioeventfd import promises
@@ -14,6 +14,7 @@ from kvmabi.ioeventfd.contract import (
     ExpectedExit,
     Kernel,
     Reaction,
+    Registration,
     Request,
     VmContract,
 )
@@ -67,6 +68,7 @@ class Oracle:
         self.layout = layout
         self.vms: dict[int, VmContract] = {}
         self.fds: dict[str, Eventfd | int] = {}
+        self._assigned: dict[tuple[int, Registration], Ioeventfd] = {}
 
     def vm(self, index: int) -> VmContract:
         """Return the contract state of one of the case's VMs."""
@@ -111,7 +113,22 @@ class Oracle:
             datamatch=step.datamatch,
             eventfd=self.fds[step.fd],
         )
-        return self.vm(step.vm).ioeventfd(request)
+        vm = self.vm(step.vm)
+        answer = vm.ioeventfd(request)
+        if not answer.errno and not step.is_deassign and vm.newest:
+            self._assigned[step.vm, vm.newest] = step
+        return answer
+
+    def left_over(self) -> list[Ioeventfd | None]:
+        """Return the deassigns of all that is still registered; None where no fd is left for it."""
+        names = {eventfd: name for name, eventfd in self.eventfds().items()}
+        left: list[Ioeventfd | None] = []
+        for index, vm in self.vms.items():
+            for registration in vm.registrations():
+                name = names.get(registration.eventfd)
+                step = self._assigned[index, registration].deassign()
+                left.append(replace(step, fd=name) if name else None)
+        return left
 
     def guest_run(self, step: GuestRun) -> Expected:
         """Return what one vCPU's accesses must cause."""

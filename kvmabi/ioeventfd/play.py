@@ -7,9 +7,9 @@ What disagrees is played again, at last one access a run, so that the report nam
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from kvmabi.errors import GuestError
@@ -20,7 +20,7 @@ from kvmabi.ioeventfd.compare import (
     compare_count,
     compare_run,
 )
-from kvmabi.ioeventfd.contract import Answer, Eventfd, Kernel, Reaction, Registration
+from kvmabi.ioeventfd.contract import Answer, Eventfd, Kernel, Reaction
 from kvmabi.ioeventfd.describe import access_text, errno_name, exit_text, step_text
 from kvmabi.ioeventfd.oracle import Expected, Oracle
 from kvmabi.ioeventfd.rig import Rig
@@ -38,6 +38,7 @@ from kvmabi.ioeventfd.steps import (
     Step,
     Together,
 )
+from kvmabi.ioeventfd.together import TRIES, overlapped, run_at_once
 from kvmabi.vmm import Batch
 
 REPLAYS: Final = 2
@@ -46,6 +47,17 @@ TIDY_LIMIT: Final = 4
 """With more than this many registrations left, a new VM costs less than deassigning them."""
 NEAR_MAX: Final = 1 << 63
 """From this expected count on, poll's POLLERR is looked at as well."""
+
+PLAIN: Final = frozenset(
+    {
+        promises.SIGNAL,
+        promises.EXIT,
+        promises.MATCH,
+        promises.DATAMATCH,
+        promises.AFTER_DEASSIGN,
+    }
+)
+"""The promises about a write as such; what happened before it may put another one at stake."""
 
 Trace = Callable[[str], None]
 
@@ -97,6 +109,8 @@ class Player:
         self._oracle = Oracle(kernel, rig.prepare(case))
         self._found: list[Disagreement] = []
         self._crowded = False
+        self._unread: GuestRun | None = None
+        self._stake: int | None = None
         self.promises: set[int] = set()
         """The promises that decided what was expected so far."""
 
@@ -121,9 +135,18 @@ class Player:
                 self._step(step)
             except GuestError as error:
                 self._guest_failed(step, error)
+            self._found = [self._with_stake(step, each) for each in self._found]
             if self._found:
                 return
+        if self._unread:
+            self._compare_counts(self._unread, [])
         self._tidy()
+
+    def _with_stake(self, step: Step, found: Disagreement) -> Disagreement:
+        """Name the promise that the steps before put at stake, where the guest shows it broken."""
+        if self._stake is None or isinstance(step, Ioeventfd) or found.promise not in PLAIN:
+            return found
+        return replace(found, promise=self._stake)
 
     def _step(self, step: Step) -> None:
         rig, oracle = self._rig, self._oracle
@@ -143,6 +166,7 @@ class Player:
             case CloseFd():
                 rig.close_fd(step)
                 oracle.close_fd(step)
+                self._stake = promises.LIFETIME
             case FillFd():
                 rig.fill_fd(step)
                 oracle.fill_fd(step)
@@ -152,6 +176,7 @@ class Player:
             case ReplaceVm():
                 rig.replace_vm(step)
                 oracle.replace_vm(step)
+                self._stake = promises.LIFETIME
         if self._trace and not isinstance(step, Ioeventfd | GuestRun | Together):
             self._trace(step_text(step))
 
@@ -159,6 +184,7 @@ class Player:
         errno = self._rig.ioeventfd(step, self._address(step), self._oracle.flags(step))
         answer = self._oracle.ioeventfd(step)
         self.promises.add(answer.promise)
+        self._stake = promises.FAILURE if answer.errno else None
         if self._trace or errno != answer.errno:
             self._answered(step_text(step), answer, errno)
 
@@ -176,44 +202,35 @@ class Player:
         self._ran(step, self._oracle.guest_run(step), batch)
 
     def _together(self, step: Together) -> None:
-        batches = self._run_at_once(step.runs)
-        expected = self._oracle.together(step)
-        for each, reactions, batch in zip(step.runs, expected, batches, strict=True):
-            self._trace_run(each, batch)
-            self._found += compare_run(each, reactions, batch)
-        self.promises.add(promises.CONCURRENCY)
-        self._compare_counts(step, [])
-
-    def _run_at_once(self, runs: Sequence[GuestRun]) -> list[Batch]:
-        """Run vCPUs at the same time, each in a thread of its own."""
-        results: dict[int, Batch | BaseException] = {}
-        start = threading.Barrier(len(runs))
-        for each in runs:
+        for each in step.runs:
             self._rig.machine(each.vm)
-
-        def go(index: int) -> None:
-            try:
-                start.wait()
-                results[index] = self._rig.guest_run(runs[index], self._address)
-            except BaseException as error:  # noqa: BLE001 (raised again in the caller's thread)
-                results[index] = error
-
-        threads = [threading.Thread(target=go, args=(index,)) for index in range(len(runs))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        batches = [results[index] for index in range(len(runs))]
-        for failed in batches:
-            if isinstance(failed, BaseException):
-                raise failed
-        return [batch for batch in batches if isinstance(batch, Batch)]
+        runs = [partial(self._rig.guest_run, each, self._address) for each in step.runs]
+        for _ in range(TRIES):
+            spans = run_at_once(runs)
+            expected = self._oracle.together(step)
+            for each, reactions, span in zip(step.runs, expected, spans, strict=True):
+                self._trace_run(each, span.batch)
+                self._found += compare_run(each, reactions, span.batch)
+            did = overlapped(spans)
+            if self._trace:
+                self._trace("these runs did overlap" if did else "these came one after the other")
+            if did:
+                self._stake = promises.CONCURRENCY
+            if self._stake:
+                self.promises.add(self._stake)
+            self._compare_counts(step, [])
+            if did or self._found:
+                return
 
     def _ran(self, step: GuestRun, expected: Expected, batch: Batch) -> None:
         self._trace_run(step, batch)
         self._found += compare_run(step, expected, batch)
         self.promises.update(each.promise for each in expected.reactions if each)
-        if expected.promised:
+        if self._stake:
+            self.promises.add(self._stake)
+        if step.unread:
+            self._unread = step
+        elif expected.promised:
             self._compare_counts(step, expected.reactions)
 
     def _compare_counts(self, step: Step, reactions: Sequence[Reaction | None]) -> None:
@@ -254,30 +271,13 @@ class Player:
 
     def _tidy(self) -> None:
         """Leave the VMs empty for the next case: deassign what is left, or drop them."""
-        left = [
-            (vm, registration)
-            for vm, contract in self._oracle.vms.items()
-            for registration in contract.registrations()
-        ]
-        if not left and not self._crowded:
-            return
-        names = self._names()
-        if (
-            self._crowded
-            or len(left) > TIDY_LIMIT
-            or self._uses_pv_mmio()
-            or not _all_named(left, names)
-        ):
+        left = self._oracle.left_over()
+        requests = [step for step in left if step is not None]
+        if self._crowded or len(left) > TIDY_LIMIT or len(requests) < len(left):
             self._rig.discard_machines()
             return
-        for vm, registration in left:
-            fd = names[registration.eventfd]
-            errno = self._rig.deassign(registration, fd, vm)
-            text = f"deassign at the end: {registration.bus} {registration.addr:#x}"
-            self._answered(text, Answer(0, promises.DEASSIGN), errno)
-
-    def _uses_pv_mmio(self) -> bool:
-        return any(isinstance(step, Ioeventfd) and step.pv_mmio for step in self._case.steps)
+        for step in requests:
+            self._ioeventfd(step)
 
     def _trace_run(self, step: GuestRun, batch: Batch) -> None:
         if self._trace is None:
@@ -289,7 +289,3 @@ class Player:
             for each in batch.exits:
                 if each.access == index:
                     self._trace(f"  exit: {exit_text(each)}")
-
-
-def _all_named(left: Iterable[tuple[int, Registration]], names: dict[Eventfd, str]) -> bool:
-    return all(registration.eventfd in names for _, registration in left)

@@ -13,8 +13,9 @@ from contextlib import ExitStack, suppress
 from typing import Final
 
 from kvmabi import uapi
-from kvmabi.ioeventfd.contract import Bus, Registration
+from kvmabi.ioeventfd.contract import Bus
 from kvmabi.ioeventfd.steps import (
+    ACCUMULATOR,
     Access,
     Case,
     CloseFd,
@@ -217,16 +218,6 @@ class Rig:
         for index in range(step.count):
             vm.register_coalesced(address + 4 * index, 4, pio=step.bus is Bus.PIO)
 
-    def deassign(self, registration: Registration, fd: str, vm: int) -> int:
-        """Take one registration out of a VM, and return 0 or the errno."""
-        arg = self._arg
-        arg.datamatch = registration.datamatch or 0
-        arg.addr = registration.addr
-        arg.len = registration.len
-        arg.fd = self._fds[fd]
-        arg.flags = registration.deassign_flags
-        return self.machine(vm).vm.try_ioeventfd(arg)
-
     def guest_run(self, step: GuestRun, resolve: Callable[[Access], int]) -> Batch:
         """Have a vCPU make its accesses, and return what came of them."""
         accesses = [guest_access(access, resolve(access)) for access in step.accesses]
@@ -236,6 +227,7 @@ class Rig:
             deadline_s=GUEST_DEADLINE_S,
             timed=self.timed,
             handover=step.handover,
+            answer=Answers(),
         )
 
 
@@ -243,14 +235,27 @@ def _leaves_closed(step: Step) -> bool:
     return isinstance(step, CloseFd) or (isinstance(step, OpenFd) and step.kind is FdKind.CLOSED)
 
 
+class Answers:
+    """Bytes to answer reads with: never the same twice in a row, and none of them zero."""
+
+    def __init__(self) -> None:
+        self._number = 0
+
+    def __call__(self, size: int) -> bytes:
+        """Return the next `size` bytes."""
+        self._number += 1
+        start = self._number * 7
+        return bytes(1 + (start + 37 * index) % 255 for index in range(size))
+
+
 def guest_access(access: Access, address: int) -> GuestAccess:
-    """Return an access as the machine takes it."""
+    """Return an access as the machine takes it; a read starts with a filled accumulator."""
     return GuestAccess(
         bus=access.bus.value,
         address=address,
         width=access.width,
         write=access.write,
-        data=access.values[0],
+        data=access.values[0] if access.write else ACCUMULATOR,
         values=access.values if access.string else (),
         insn=access.insn,
     )

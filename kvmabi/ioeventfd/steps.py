@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from kvmabi.ioeventfd.contract import Bus
 from kvmabi.uapi import KVM_IOEVENTFD_FLAG_DATAMATCH, KVM_IOEVENTFD_FLAG_DEASSIGN
@@ -157,6 +158,10 @@ class Ioeventfd:
         return not self.flags & KVM_IOEVENTFD_FLAG_DATAMATCH
 
 
+ACCUMULATOR: Final = 0xA5A4_A3A2_A1A0_9F9E
+"""What the guest's rax holds before it reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """One guest instruction: `width` bytes (1, 2, 4, 8; ports up to 4) at `place`.
@@ -193,18 +198,24 @@ class CoalescedZones:
 class GuestRun:
     """The accesses that one vCPU makes in one go, and all that they cause is looked at.
 
-    With `handover`, two threads make the KVM_RUNs in turn: one ends what the other began.
+    With `handover`, two threads make the KVM_RUNs in turn: one ends what the other began. With
+    `unread`, the eventfds are not read afterwards, but after a later run or at the case's end.
     """
 
     accesses: tuple[Access, ...]
     vm: int = 0
     vcpu: int = 0
     handover: bool = False
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Guest runs that happen at the same time, on different vCPUs."""
+    """Guest runs that happen at the same time, on different vCPUs.
+
+    They are made again until they did overlap, so each must be long enough for that. Their order
+    among each other must change nothing.
+    """
 
     runs: tuple[GuestRun, ...]
 

@@ -20,7 +20,8 @@ class Access(NamedTuple):
     """Bytes: 1, 2 or 4; 8 for mmio; 16 for mmio stores of a machine that allows hazards."""
     write: bool = True
     data: int = 0
-    """What is written: `width` bytes of it, from the low end."""
+    """The accumulator before the access: what is written, `width` bytes of it from the low end,
+    and what a read leaves of it where it is narrower."""
     values: tuple[int, ...] = ()
     """For a string access (rep outs, ins, movs), one value for each element; of a read only their
     number counts. rep movs goes upwards from `address`, the port of rep outs and ins stays."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kvmabi.kvm import VM, System
+    from kvmabi.vmm.seat import Answer
 
 BOOT_DEADLINE_S = 10.0
 
@@ -84,17 +85,21 @@ class ExerciserMachine:
         deadline_s: float = 5.0,
         timed: bool = False,
         handover: bool = False,
+        answer: Answer | None = None,
     ) -> Batch:
         """What came of these accesses, made one after the other by one vCPU.
 
         `timed` has the guest take the cycles of each, which makes them somewhat slower. `handover`
-        has each KVM_RUN made by another thread than the one before.
+        has each KVM_RUN made by another thread than the one before. `answer` gives the bytes of
+        each read instead of the machine's devices.
 
         Exits are answered by the machine's devices (all ones where there is none), and recorded.
         Raises UsageError for an access that the guest cannot or must not make; GuestTimeout,
         GuestCrash and IoctlError where the guest is lost, and GuestError for every call after that.
         """
-        return self._seats[vcpu].perform(accesses, deadline_s, timed=timed, handover=handover)
+        return self._seats[vcpu].perform(
+            accesses, deadline_s, timed=timed, handover=handover, answer=answer
+        )
 
     def _make_devices(self, stack: ExitStack) -> None:
         lock = threading.RLock()

@@ -107,7 +107,7 @@ class Requests:
                     raise KeyError
                 if not 0 <= address < _LIMIT[bus]:
                     raise ValueError
-                _pack_plain(view, at, address, data if write else 0, form)
+                _pack_plain(view, at, address, data, form)
             except (KeyError, ValueError, struct.error):  # not ordinary, or not possible
                 if not self._post_special(access, index, at):
                     break
@@ -170,7 +170,7 @@ class Requests:
         count = len(access.values)
         if count and not access.write:
             self._string_reads.append(_StringRead(index, start, access.width, count))
-        data = access.data & 0xFFFF_FFFF_FFFF_FFFF if access.write else 0
+        data = access.data & 0xFFFF_FFFF_FFFF_FFFF
         gpa = self._buffer_gpa + start
         insn = code.rjust(mailbox.INSN_BYTES, b"\0")
         _pack_request(self.view, at, access.address, data, form, count, gpa, len(code), insn)

@@ -10,7 +10,7 @@ import errno
 import time
 from contextlib import nullcontext
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from kvmabi import uapi
 from kvmabi.errors import GuestCrash, GuestError
@@ -45,6 +45,8 @@ IO_EXIT = Struct("=BBHIQ")
 _unpack_mmio = MMIO_EXIT.unpack_from
 _unpack_io = IO_EXIT.unpack_from
 
+Answer: TypeAlias = "Callable[[int], bytes]"
+"""Gives as many bytes as it is asked for, to answer a read with."""
 MAX_UNKNOWN_EXITS = 100
 """So many exits of no known kind in one batch are taken for a crash."""
 
@@ -58,6 +60,7 @@ class Seat:
         self._mmio = mmio
         self._pio = pio
         self._lost = ""
+        self._answer: Answer | None = None
 
     def perform(
         self,
@@ -66,6 +69,7 @@ class Seat:
         *,
         timed: bool = False,
         handover: bool = False,
+        answer: Answer | None = None,
     ) -> Batch:
         """What came of these accesses; see `ExerciserMachine.perform`."""
         if self._lost:
@@ -74,6 +78,7 @@ class Seat:
         outcomes: list[Outcome] = []
         deadline = time.monotonic() + deadline_s
         start = 0
+        self._answer = answer
         with handed_over(self.vcpu) if handover else nullcontext(self.vcpu.try_run) as try_run:
             while start < len(accesses):
                 posted = self.requests.post(accesses, start, timed)
@@ -137,7 +142,7 @@ class Seat:
             data = data[:size]
             self._mmio.write(address, data)
         else:
-            data = self._mmio.read(address, size)
+            data = self._answer(size) if self._answer else self._mmio.read(address, size)
             run[_MMIO_DATA_AT : _MMIO_DATA_AT + size] = data
         exits.append(Exit(access, _EXIT_MMIO, MMIO, address, size, is_write != 0, data))
 
@@ -150,7 +155,7 @@ class Seat:
                 data = bytes(run[at : at + size])
                 self._pio.write(port, data)
             else:
-                data = self._pio.read(port, size)
+                data = self._answer(size) if self._answer else self._pio.read(port, size)
                 run[at : at + size] = data
             exits.append(Exit(access, _EXIT_IO, PIO, port, size, is_write, data))
 

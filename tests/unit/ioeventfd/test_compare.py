@@ -12,7 +12,7 @@ from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.compare import compare_count, compare_run
 from kvmabi.ioeventfd.contract import Bus, ExpectedExit, Reaction
 from kvmabi.ioeventfd.oracle import Expected
-from kvmabi.ioeventfd.steps import Access, Base, GuestRun, Place
+from kvmabi.ioeventfd.steps import ACCUMULATOR, Access, Base, GuestRun, Place
 from kvmabi.vmm import Batch, Exit, Outcome
 
 ADDRESS = 0xE000_0800
@@ -30,11 +30,12 @@ WRITE_EXIT = Exit(
     0, uapi.KVM_EXIT_MMIO, "mmio", ADDRESS, 4, True, (0xDEADBEEF).to_bytes(4, "little")
 )
 READ_EXIT = Exit(1, uapi.KVM_EXIT_MMIO, "mmio", ADDRESS, 2, False, b"\x34\x12")
-GONE_ON = Outcome(done=True, landing=LANDING_PADS, cycles=9, value=0xFFFF_1234)
+WROTE = Outcome(done=True, landing=LANDING_PADS, cycles=9, value=0xDEAD_BEEF)
+READ_ON = WROTE._replace(value=ACCUMULATOR & ~0xFFFF | 0x1234)
 
 
 def batch(exits: list[Exit], outcomes: list[Outcome] | None = None) -> Batch:
-    return Batch(exits, outcomes or [GONE_ON, GONE_ON])
+    return Batch(exits, outcomes or [WROTE, READ_ON])
 
 
 def promises_broken(seen: Batch) -> list[int]:
@@ -76,19 +77,39 @@ def test_exits_out_of_order_are_noticed() -> None:
 
 
 def test_a_guest_that_goes_on_elsewhere_is_noticed() -> None:
-    for odd in (GONE_ON._replace(landing=LANDING_PADS - 1), GONE_ON._replace(done=False)):
-        found = promises_broken(batch([WRITE_EXIT, READ_EXIT], [odd, GONE_ON]))
+    for odd in (WROTE._replace(landing=LANDING_PADS - 1), WROTE._replace(done=False)):
+        found = promises_broken(batch([WRITE_EXIT, READ_EXIT], [odd, READ_ON]))
         assert found == [promises.RETURN]
 
 
 def test_a_guest_that_reads_other_bytes_than_were_answered_is_noticed() -> None:
-    odd = GONE_ON._replace(value=0x4321)
-    assert promises_broken(batch([WRITE_EXIT, READ_EXIT], [GONE_ON, odd])) == [promises.READ]
+    odd = READ_ON._replace(value=ACCUMULATOR & ~0xFFFF | 0x4321)
+    assert promises_broken(batch([WRITE_EXIT, READ_EXIT], [WROTE, odd])) == [promises.READ]
 
 
-def test_the_bytes_above_a_reads_width_do_not_count() -> None:
-    odd = GONE_ON._replace(value=0x7777_1234)
-    assert promises_broken(batch([WRITE_EXIT, READ_EXIT], [GONE_ON, odd])) == []
+def test_a_narrow_read_keeps_the_rest_of_the_register() -> None:
+    odd = READ_ON._replace(value=0x1234)
+    assert promises_broken(batch([WRITE_EXIT, READ_EXIT], [WROTE, odd])) == [promises.READ]
+
+
+@pytest.mark.parametrize(
+    ("width", "value"),
+    [(4, 0x1234_5678), (8, 0x1234_5678_9ABC_DEF0), (1, ACCUMULATOR & ~0xFF | 0x12)],
+)
+def test_a_read_of_four_bytes_clears_the_rest_of_the_register(width: int, value: int) -> None:
+    access = replace(READ, width=width)
+    data = (value & (1 << 8 * width) - 1).to_bytes(width, "little")
+    expected = Expected((Reaction((), (ExpectedExit(Bus.MMIO, ADDRESS, width, None),), 3),))
+    seen = [READ_EXIT._replace(access=0, width=width, data=data)]
+    for held, found in ((value, 0), (value ^ 1 << 40, 1)):
+        outcome = READ_ON._replace(value=held)
+        result = list(compare_run(GuestRun((access,)), expected, Batch(seen, [outcome])))
+        assert len(result) == found
+
+
+def test_a_write_that_clobbers_its_register_is_noticed() -> None:
+    odd = WROTE._replace(value=0)
+    assert promises_broken(batch([WRITE_EXIT, READ_EXIT], [odd, READ_ON])) == [promises.RETURN]
 
 
 def test_a_string_read_is_compared_element_by_element() -> None:
@@ -97,15 +118,15 @@ def test_a_string_read_is_compared_element_by_element() -> None:
     expected = Expected((Reaction((), exits, promises.READ),))
     seen = [READ_EXIT._replace(access=0), READ_EXIT._replace(access=0, address=ADDRESS + 2)]
     for values, found in (((0x1234, 0x1234), 0), ((0x1234, 0x1235), 1)):
-        outcome = GONE_ON._replace(values=values)
+        outcome = READ_ON._replace(values=values)
         result = list(compare_run(GuestRun((string,)), expected, Batch(seen, [outcome])))
         assert len(result) == found
 
 
 def test_what_is_not_promised_is_not_compared_but_the_guest_must_go_on() -> None:
     step, expected = GuestRun((replace(WRITE, width=16),)), Expected((None,))
-    assert list(compare_run(step, expected, Batch([WRITE_EXIT], [GONE_ON]))) == []
-    lost = Batch([], [GONE_ON._replace(landing=0)])
+    assert list(compare_run(step, expected, Batch([WRITE_EXIT], [WROTE]))) == []
+    lost = Batch([], [WROTE._replace(landing=0)])
     assert len(list(compare_run(step, expected, lost))) == 1
 
 
