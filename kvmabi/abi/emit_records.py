@@ -42,14 +42,16 @@ class RecordWriter:
             lines.append(f"{_INDENT}if TYPE_CHECKING:")
             lines += [f"{_INDENT * 2}{hint}" for hint in hints]
         lines += self._fields(record)
-        spellings = "".join(f'"{field.spelling}", ' for field in record.fields)
+        shown = [flexible_member(field.type) or field for field in record.fields]
+        spellings = "".join(f'"{field.spelling}", ' for field in shown)
         lines.append(f"{_INDENT}_c_types_ = ({spellings.strip()})")
         return "\n".join(lines) + "\n"
 
     @staticmethod
     def _docstring(record: Record) -> list[str]:
         tag = f"{record.kind} {record.tag}" if record.tag else record.kind
-        return [f'{_INDENT}"""{tag}: {record.size} bytes, {record.origin}."""', ""]
+        size = f"{record.size} bytes, alignment {record.alignment}"
+        return [f'{_INDENT}"""{tag}: {size}, {record.origin}."""', ""]
 
     def _hints(self, record: Record) -> list[str]:
         hints: list[str] = []

@@ -770,7 +770,7 @@ KVM_IOEVENTFD_VALID_FLAG_MASK: Final = 0x3f
 
 
 class user_pt_regs(LittleEndianStructure):
-    """struct user_pt_regs: 272 bytes, asm/ptrace.h."""
+    """struct user_pt_regs: 272 bytes, alignment 8, asm/ptrace.h."""
 
     if TYPE_CHECKING:
         regs: Array[c_uint64]
@@ -787,7 +787,7 @@ class user_pt_regs(LittleEndianStructure):
 
 
 class user_fpsimd_state(LittleEndianStructure):
-    """struct user_fpsimd_state: 528 bytes, asm/ptrace.h."""
+    """struct user_fpsimd_state: 528 bytes, alignment 16, asm/ptrace.h."""
 
     if TYPE_CHECKING:
         vregs: Array[Array[c_uint8]]
@@ -803,7 +803,7 @@ class user_fpsimd_state(LittleEndianStructure):
 
 
 class kvm_regs(LittleEndianStructure):
-    """struct kvm_regs: 864 bytes, asm/kvm.h."""
+    """struct kvm_regs: 864 bytes, alignment 16, asm/kvm.h."""
 
     if TYPE_CHECKING:
         regs: user_pt_regs
@@ -825,7 +825,7 @@ class kvm_regs(LittleEndianStructure):
 
 
 class kvm_vcpu_init(LittleEndianStructure):
-    """struct kvm_vcpu_init: 32 bytes, asm/kvm.h."""
+    """struct kvm_vcpu_init: 32 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         target: int
@@ -838,21 +838,21 @@ class kvm_vcpu_init(LittleEndianStructure):
 
 
 class kvm_sregs(LittleEndianStructure):
-    """struct kvm_sregs: 0 bytes, asm/kvm.h."""
+    """struct kvm_sregs: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_fpu(LittleEndianStructure):
-    """struct kvm_fpu: 0 bytes, asm/kvm.h."""
+    """struct kvm_fpu: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_guest_debug_arch(LittleEndianStructure):
-    """struct kvm_guest_debug_arch: 512 bytes, asm/kvm.h."""
+    """struct kvm_guest_debug_arch: 512 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         dbg_bcr: Array[c_uint64]
@@ -869,7 +869,7 @@ class kvm_guest_debug_arch(LittleEndianStructure):
 
 
 class kvm_debug_exit_arch(LittleEndianStructure):
-    """struct kvm_debug_exit_arch: 16 bytes, asm/kvm.h."""
+    """struct kvm_debug_exit_arch: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         hsr: int
@@ -884,7 +884,7 @@ class kvm_debug_exit_arch(LittleEndianStructure):
 
 
 class kvm_sync_regs(LittleEndianStructure):
-    """struct kvm_sync_regs: 8 bytes, asm/kvm.h."""
+    """struct kvm_sync_regs: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         device_irq_level: int
@@ -895,7 +895,7 @@ class kvm_sync_regs(LittleEndianStructure):
 
 
 class kvm_pmu_event_filter(LittleEndianStructure):
-    """struct kvm_pmu_event_filter: 8 bytes, asm/kvm.h."""
+    """struct kvm_pmu_event_filter: 8 bytes, alignment 2, asm/kvm.h."""
 
     if TYPE_CHECKING:
         base_event: int
@@ -912,7 +912,7 @@ class kvm_pmu_event_filter(LittleEndianStructure):
 
 
 class kvm_vcpu_events__exception(LittleEndianStructure):
-    """struct: 16 bytes, asm/kvm.h."""
+    """struct: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         serror_pending: int
@@ -931,7 +931,7 @@ class kvm_vcpu_events__exception(LittleEndianStructure):
 
 
 class kvm_vcpu_events(LittleEndianStructure):
-    """struct kvm_vcpu_events: 64 bytes, asm/kvm.h."""
+    """struct kvm_vcpu_events: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         exception: kvm_vcpu_events__exception
@@ -944,7 +944,7 @@ class kvm_vcpu_events(LittleEndianStructure):
 
 
 class kvm_arm_copy_mte_tags(LittleEndianStructure):
-    """struct kvm_arm_copy_mte_tags: 48 bytes, asm/kvm.h."""
+    """struct kvm_arm_copy_mte_tags: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         guest_ipa: int
@@ -963,7 +963,7 @@ class kvm_arm_copy_mte_tags(LittleEndianStructure):
 
 
 class kvm_arm_counter_offset(LittleEndianStructure):
-    """struct kvm_arm_counter_offset: 16 bytes, asm/kvm.h."""
+    """struct kvm_arm_counter_offset: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         counter_offset: int
@@ -976,7 +976,7 @@ class kvm_arm_counter_offset(LittleEndianStructure):
 
 
 class kvm_smccc_filter(LittleEndianStructure):
-    """struct kvm_smccc_filter: 24 bytes, asm/kvm.h."""
+    """struct kvm_smccc_filter: 24 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         base: int
@@ -993,7 +993,7 @@ class kvm_smccc_filter(LittleEndianStructure):
 
 
 class reg_mask_range(LittleEndianStructure):
-    """struct reg_mask_range: 64 bytes, asm/kvm.h."""
+    """struct reg_mask_range: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1008,7 +1008,7 @@ class reg_mask_range(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region(LittleEndianStructure):
-    """struct kvm_userspace_memory_region: 32 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1027,7 +1027,7 @@ class kvm_userspace_memory_region(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region2(LittleEndianStructure):
-    """struct kvm_userspace_memory_region2: 160 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region2: 160 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1054,7 +1054,7 @@ class kvm_userspace_memory_region2(LittleEndianStructure):
 
 
 class kvm_irq_level__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1067,7 +1067,7 @@ class kvm_irq_level__anon1(LittleEndianUnion):
 
 
 class kvm_irq_level(LittleEndianStructure):
-    """struct kvm_irq_level: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_level: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1082,7 +1082,7 @@ class kvm_irq_level(LittleEndianStructure):
 
 
 class kvm_irqchip__chip(LittleEndianUnion):
-    """union: 512 bytes, linux/kvm.h."""
+    """union: 512 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dummy: Array[c_uint8]
@@ -1093,7 +1093,7 @@ class kvm_irqchip__chip(LittleEndianUnion):
 
 
 class kvm_irqchip(LittleEndianStructure):
-    """struct kvm_irqchip: 520 bytes, linux/kvm.h."""
+    """struct kvm_irqchip: 520 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         chip_id: int
@@ -1108,7 +1108,7 @@ class kvm_irqchip(LittleEndianStructure):
 
 
 class kvm_pit_config(LittleEndianStructure):
-    """struct kvm_pit_config: 64 bytes, linux/kvm.h."""
+    """struct kvm_pit_config: 64 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1121,7 +1121,7 @@ class kvm_pit_config(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__synic(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1140,7 +1140,7 @@ class kvm_hyperv_exit__u__synic(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         input: int
@@ -1155,7 +1155,7 @@ class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1178,7 +1178,7 @@ class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         synic: kvm_hyperv_exit__u__synic
@@ -1193,7 +1193,7 @@ class kvm_hyperv_exit__u(LittleEndianUnion):
 
 
 class kvm_hyperv_exit(LittleEndianStructure):
-    """struct kvm_hyperv_exit: 56 bytes, linux/kvm.h."""
+    """struct kvm_hyperv_exit: 56 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1208,7 +1208,7 @@ class kvm_hyperv_exit(LittleEndianStructure):
 
 
 class kvm_xen_exit__u__hcall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1227,7 +1227,7 @@ class kvm_xen_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_xen_exit__u(LittleEndianUnion):
-    """union: 72 bytes, linux/kvm.h."""
+    """union: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hcall: kvm_xen_exit__u__hcall
@@ -1238,7 +1238,7 @@ class kvm_xen_exit__u(LittleEndianUnion):
 
 
 class kvm_xen_exit(LittleEndianStructure):
-    """struct kvm_xen_exit: 80 bytes, linux/kvm.h."""
+    """struct kvm_xen_exit: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1251,7 +1251,7 @@ class kvm_xen_exit(LittleEndianStructure):
 
 
 class kvm_exit_snp_req_certs(LittleEndianStructure):
-    """struct kvm_exit_snp_req_certs: 24 bytes, linux/kvm.h."""
+    """struct kvm_exit_snp_req_certs: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -1266,7 +1266,7 @@ class kvm_exit_snp_req_certs(LittleEndianStructure):
 
 
 class kvm_run__hw(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_exit_reason: int
@@ -1277,7 +1277,7 @@ class kvm_run__hw(LittleEndianStructure):
 
 
 class kvm_run__fail_entry(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_entry_failure_reason: int
@@ -1290,7 +1290,7 @@ class kvm_run__fail_entry(LittleEndianStructure):
 
 
 class kvm_run__ex(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         exception: int
@@ -1303,7 +1303,7 @@ class kvm_run__ex(LittleEndianStructure):
 
 
 class kvm_run__io(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         direction: int
@@ -1322,7 +1322,7 @@ class kvm_run__io(LittleEndianStructure):
 
 
 class kvm_run__debug(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         arch: kvm_debug_exit_arch
@@ -1333,7 +1333,7 @@ class kvm_run__debug(LittleEndianStructure):
 
 
 class kvm_run__mmio(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1350,7 +1350,7 @@ class kvm_run__mmio(LittleEndianStructure):
 
 
 class kvm_run__iocsr_io(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1367,7 +1367,7 @@ class kvm_run__iocsr_io(LittleEndianStructure):
 
 
 class kvm_run__hypercall__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1380,7 +1380,7 @@ class kvm_run__hypercall__anon1(LittleEndianUnion):
 
 
 class kvm_run__hypercall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1399,7 +1399,7 @@ class kvm_run__hypercall(LittleEndianStructure):
 
 
 class kvm_run__tpr_access(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         rip: int
@@ -1414,7 +1414,7 @@ class kvm_run__tpr_access(LittleEndianStructure):
 
 
 class kvm_run__s390_sieic(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         icptcode: int
@@ -1429,7 +1429,7 @@ class kvm_run__s390_sieic(LittleEndianStructure):
 
 
 class kvm_run__s390_ucontrol(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         trans_exc_code: int
@@ -1442,7 +1442,7 @@ class kvm_run__s390_ucontrol(LittleEndianStructure):
 
 
 class kvm_run__dcr(LittleEndianStructure):
-    """struct: 12 bytes, linux/kvm.h."""
+    """struct: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dcrn: int
@@ -1457,7 +1457,7 @@ class kvm_run__dcr(LittleEndianStructure):
 
 
 class kvm_run__internal(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1472,7 +1472,7 @@ class kvm_run__internal(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1485,7 +1485,7 @@ class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1(LittleEndianUnion):
-    """union: 16 bytes, linux/kvm.h."""
+    """union: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1498,7 +1498,7 @@ class kvm_run__emulation_failure__anon1(LittleEndianUnion):
 
 
 class kvm_run__emulation_failure(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1517,7 +1517,7 @@ class kvm_run__emulation_failure(LittleEndianStructure):
 
 
 class kvm_run__osi(LittleEndianStructure):
-    """struct: 256 bytes, linux/kvm.h."""
+    """struct: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gprs: Array[c_uint64]
@@ -1528,7 +1528,7 @@ class kvm_run__osi(LittleEndianStructure):
 
 
 class kvm_run__papr_hcall(LittleEndianStructure):
-    """struct: 88 bytes, linux/kvm.h."""
+    """struct: 88 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1543,7 +1543,7 @@ class kvm_run__papr_hcall(LittleEndianStructure):
 
 
 class kvm_run__s390_tsch(LittleEndianStructure):
-    """struct: 20 bytes, linux/kvm.h."""
+    """struct: 20 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         subchannel_id: int
@@ -1564,7 +1564,7 @@ class kvm_run__s390_tsch(LittleEndianStructure):
 
 
 class kvm_run__epr(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         epr: int
@@ -1575,7 +1575,7 @@ class kvm_run__epr(LittleEndianStructure):
 
 
 class kvm_run__system_event__anon1(LittleEndianUnion):
-    """union: 128 bytes, linux/kvm.h."""
+    """union: 128 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1588,7 +1588,7 @@ class kvm_run__system_event__anon1(LittleEndianUnion):
 
 
 class kvm_run__system_event(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1605,7 +1605,7 @@ class kvm_run__system_event(LittleEndianStructure):
 
 
 class kvm_run__s390_stsi(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1626,7 +1626,7 @@ class kvm_run__s390_stsi(LittleEndianStructure):
 
 
 class kvm_run__eoi(LittleEndianStructure):
-    """struct: 1 bytes, linux/kvm.h."""
+    """struct: 1 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vector: int
@@ -1637,7 +1637,7 @@ class kvm_run__eoi(LittleEndianStructure):
 
 
 class kvm_run__arm_nisv(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         esr_iss: int
@@ -1650,7 +1650,7 @@ class kvm_run__arm_nisv(LittleEndianStructure):
 
 
 class kvm_run__msr(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         error: int
@@ -1669,7 +1669,7 @@ class kvm_run__msr(LittleEndianStructure):
 
 
 class kvm_run__riscv_sbi(LittleEndianStructure):
-    """struct: 80 bytes, linux/kvm.h."""
+    """struct: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         extension_id: int
@@ -1686,7 +1686,7 @@ class kvm_run__riscv_sbi(LittleEndianStructure):
 
 
 class kvm_run__riscv_csr(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         csr_num: int
@@ -1703,7 +1703,7 @@ class kvm_run__riscv_csr(LittleEndianStructure):
 
 
 class kvm_run__notify(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1714,7 +1714,7 @@ class kvm_run__notify(LittleEndianStructure):
 
 
 class kvm_run__memory_fault(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1729,7 +1729,7 @@ class kvm_run__memory_fault(LittleEndianStructure):
 
 
 class kvm_run__tdx__unknown(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1742,7 +1742,7 @@ class kvm_run__tdx__unknown(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_quote(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1757,7 +1757,7 @@ class kvm_run__tdx__get_quote(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1778,7 +1778,7 @@ class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
 
 
 class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1791,7 +1791,7 @@ class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
 
 
 class kvm_run__tdx__anon1(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         unknown: kvm_run__tdx__unknown
@@ -1808,7 +1808,7 @@ class kvm_run__tdx__anon1(LittleEndianUnion):
 
 
 class kvm_run__tdx(LittleEndianStructure):
-    """struct: 64 bytes, linux/kvm.h."""
+    """struct: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1827,7 +1827,7 @@ class kvm_run__tdx(LittleEndianStructure):
 
 
 class kvm_run__arm_sea(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1844,7 +1844,7 @@ class kvm_run__arm_sea(LittleEndianStructure):
 
 
 class kvm_run__anon1(LittleEndianUnion):
-    """union: 256 bytes, linux/kvm.h."""
+    """union: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hw: kvm_run__hw
@@ -1921,7 +1921,7 @@ class kvm_run__anon1(LittleEndianUnion):
 
 
 class kvm_run__s(LittleEndianUnion):
-    """union: 2048 bytes, linux/kvm.h."""
+    """union: 2048 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         regs: kvm_sync_regs
@@ -1934,7 +1934,7 @@ class kvm_run__s(LittleEndianUnion):
 
 
 class kvm_run(LittleEndianStructure):
-    """struct kvm_run: 2352 bytes, linux/kvm.h."""
+    """struct kvm_run: 2352 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         request_interrupt_window: int
@@ -2003,7 +2003,7 @@ class kvm_run(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2016,7 +2016,7 @@ class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio_zone(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_zone: 16 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_zone: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2033,7 +2033,7 @@ class kvm_coalesced_mmio_zone(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2046,7 +2046,7 @@ class kvm_coalesced_mmio__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio(LittleEndianStructure):
-    """struct kvm_coalesced_mmio: 24 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2065,14 +2065,14 @@ class kvm_coalesced_mmio(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring____empty_coalesced_mmio(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         coalesced_mmio: Array[kvm_coalesced_mmio]
@@ -2084,7 +2084,7 @@ class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_ring: 8 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_ring: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         first: int
@@ -2095,11 +2095,11 @@ class kvm_coalesced_mmio_ring(LittleEndianStructure):
         ("last", c_uint32),
         ("coalesced_mmio", kvm_coalesced_mmio * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_coalesced_mmio[]",)
 
 
 class kvm_translation(LittleEndianStructure):
-    """struct kvm_translation: 24 bytes, linux/kvm.h."""
+    """struct kvm_translation: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         linear_address: int
@@ -2120,7 +2120,7 @@ class kvm_translation(LittleEndianStructure):
 
 
 class kvm_interrupt(LittleEndianStructure):
-    """struct kvm_interrupt: 4 bytes, linux/kvm.h."""
+    """struct kvm_interrupt: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -2131,7 +2131,7 @@ class kvm_interrupt(LittleEndianStructure):
 
 
 class kvm_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2144,7 +2144,7 @@ class kvm_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_dirty_log(LittleEndianStructure):
-    """struct kvm_dirty_log: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_log: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2161,7 +2161,7 @@ class kvm_dirty_log(LittleEndianStructure):
 
 
 class kvm_clear_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2174,7 +2174,7 @@ class kvm_clear_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_clear_dirty_log(LittleEndianStructure):
-    """struct kvm_clear_dirty_log: 24 bytes, linux/kvm.h."""
+    """struct kvm_clear_dirty_log: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2193,14 +2193,14 @@ class kvm_clear_dirty_log(LittleEndianStructure):
 
 
 class kvm_signal_mask____empty_sigset(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_signal_mask__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         sigset: Array[c_uint8]
@@ -2212,7 +2212,7 @@ class kvm_signal_mask__anon1(LittleEndianStructure):
 
 
 class kvm_signal_mask(LittleEndianStructure):
-    """struct kvm_signal_mask: 4 bytes, linux/kvm.h."""
+    """struct kvm_signal_mask: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         len: int
@@ -2221,11 +2221,11 @@ class kvm_signal_mask(LittleEndianStructure):
         ("len", c_uint32),
         ("sigset", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "struct",)
+    _c_types_ = ("__u32", "__u8[]",)
 
 
 class kvm_tpr_access_ctl(LittleEndianStructure):
-    """struct kvm_tpr_access_ctl: 40 bytes, linux/kvm.h."""
+    """struct kvm_tpr_access_ctl: 40 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         enabled: int
@@ -2240,7 +2240,7 @@ class kvm_tpr_access_ctl(LittleEndianStructure):
 
 
 class kvm_vapic_addr(LittleEndianStructure):
-    """struct kvm_vapic_addr: 8 bytes, linux/kvm.h."""
+    """struct kvm_vapic_addr: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vapic_addr: int
@@ -2251,7 +2251,7 @@ class kvm_vapic_addr(LittleEndianStructure):
 
 
 class kvm_mp_state(LittleEndianStructure):
-    """struct kvm_mp_state: 4 bytes, linux/kvm.h."""
+    """struct kvm_mp_state: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         mp_state: int
@@ -2262,7 +2262,7 @@ class kvm_mp_state(LittleEndianStructure):
 
 
 class kvm_guest_debug(LittleEndianStructure):
-    """struct kvm_guest_debug: 520 bytes, linux/kvm.h."""
+    """struct kvm_guest_debug: 520 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         control: int
@@ -2277,7 +2277,7 @@ class kvm_guest_debug(LittleEndianStructure):
 
 
 class kvm_ioeventfd(LittleEndianStructure):
-    """struct kvm_ioeventfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_ioeventfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         datamatch: int
@@ -2298,7 +2298,7 @@ class kvm_ioeventfd(LittleEndianStructure):
 
 
 class kvm_enable_cap(LittleEndianStructure):
-    """struct kvm_enable_cap: 104 bytes, linux/kvm.h."""
+    """struct kvm_enable_cap: 104 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         cap: int
@@ -2315,7 +2315,7 @@ class kvm_enable_cap(LittleEndianStructure):
 
 
 class kvm_irq_routing_irqchip(LittleEndianStructure):
-    """struct kvm_irq_routing_irqchip: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_irqchip: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: int
@@ -2328,7 +2328,7 @@ class kvm_irq_routing_irqchip(LittleEndianStructure):
 
 
 class kvm_irq_routing_msi__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2341,7 +2341,7 @@ class kvm_irq_routing_msi__anon1(LittleEndianUnion):
 
 
 class kvm_irq_routing_msi(LittleEndianStructure):
-    """struct kvm_irq_routing_msi: 16 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_msi: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -2360,7 +2360,7 @@ class kvm_irq_routing_msi(LittleEndianStructure):
 
 
 class kvm_irq_routing_s390_adapter(LittleEndianStructure):
-    """struct kvm_irq_routing_s390_adapter: 32 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_s390_adapter: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ind_addr: int
@@ -2379,7 +2379,7 @@ class kvm_irq_routing_s390_adapter(LittleEndianStructure):
 
 
 class kvm_irq_routing_hv_sint(LittleEndianStructure):
-    """struct kvm_irq_routing_hv_sint: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_hv_sint: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vcpu: int
@@ -2392,7 +2392,7 @@ class kvm_irq_routing_hv_sint(LittleEndianStructure):
 
 
 class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
-    """struct kvm_irq_routing_xen_evtchn: 12 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_xen_evtchn: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -2407,7 +2407,7 @@ class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
 
 
 class kvm_irq_routing_entry__u(LittleEndianUnion):
-    """union: 32 bytes, linux/kvm.h."""
+    """union: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: kvm_irq_routing_irqchip
@@ -2428,7 +2428,7 @@ class kvm_irq_routing_entry__u(LittleEndianUnion):
 
 
 class kvm_irq_routing_entry(LittleEndianStructure):
-    """struct kvm_irq_routing_entry: 48 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_entry: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gsi: int
@@ -2447,14 +2447,14 @@ class kvm_irq_routing_entry(LittleEndianStructure):
 
 
 class kvm_irq_routing____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_irq_routing__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_irq_routing_entry]
@@ -2466,7 +2466,7 @@ class kvm_irq_routing__anon1(LittleEndianStructure):
 
 
 class kvm_irq_routing(LittleEndianStructure):
-    """struct kvm_irq_routing: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -2477,11 +2477,11 @@ class kvm_irq_routing(LittleEndianStructure):
         ("flags", c_uint32),
         ("entries", kvm_irq_routing_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_irq_routing_entry[]",)
 
 
 class kvm_irqfd(LittleEndianStructure):
-    """struct kvm_irqfd: 32 bytes, linux/kvm.h."""
+    """struct kvm_irqfd: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         fd: int
@@ -2500,7 +2500,7 @@ class kvm_irqfd(LittleEndianStructure):
 
 
 class kvm_clock_data(LittleEndianStructure):
-    """struct kvm_clock_data: 48 bytes, linux/kvm.h."""
+    """struct kvm_clock_data: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         clock: int
@@ -2521,7 +2521,7 @@ class kvm_clock_data(LittleEndianStructure):
 
 
 class kvm_config_tlb(LittleEndianStructure):
-    """struct kvm_config_tlb: 24 bytes, linux/kvm.h."""
+    """struct kvm_config_tlb: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         params: int
@@ -2538,7 +2538,7 @@ class kvm_config_tlb(LittleEndianStructure):
 
 
 class kvm_dirty_tlb(LittleEndianStructure):
-    """struct kvm_dirty_tlb: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_tlb: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         bitmap: int
@@ -2551,14 +2551,14 @@ class kvm_dirty_tlb(LittleEndianStructure):
 
 
 class kvm_reg_list____empty_reg(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_reg_list__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         reg: Array[c_uint64]
@@ -2570,7 +2570,7 @@ class kvm_reg_list__anon1(LittleEndianStructure):
 
 
 class kvm_reg_list(LittleEndianStructure):
-    """struct kvm_reg_list: 8 bytes, linux/kvm.h."""
+    """struct kvm_reg_list: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         n: int
@@ -2579,11 +2579,11 @@ class kvm_reg_list(LittleEndianStructure):
         ("n", c_uint64),
         ("reg", c_uint64 * 0),
     )
-    _c_types_ = ("__u64", "struct",)
+    _c_types_ = ("__u64", "__u64[]",)
 
 
 class kvm_one_reg(LittleEndianStructure):
-    """struct kvm_one_reg: 16 bytes, linux/kvm.h."""
+    """struct kvm_one_reg: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2596,7 +2596,7 @@ class kvm_one_reg(LittleEndianStructure):
 
 
 class kvm_msi(LittleEndianStructure):
-    """struct kvm_msi: 32 bytes, linux/kvm.h."""
+    """struct kvm_msi: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -2617,7 +2617,7 @@ class kvm_msi(LittleEndianStructure):
 
 
 class kvm_arm_device_addr(LittleEndianStructure):
-    """struct kvm_arm_device_addr: 16 bytes, linux/kvm.h."""
+    """struct kvm_arm_device_addr: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2630,7 +2630,7 @@ class kvm_arm_device_addr(LittleEndianStructure):
 
 
 class kvm_create_device(LittleEndianStructure):
-    """struct kvm_create_device: 12 bytes, linux/kvm.h."""
+    """struct kvm_create_device: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2645,7 +2645,7 @@ class kvm_create_device(LittleEndianStructure):
 
 
 class kvm_device_attr(LittleEndianStructure):
-    """struct kvm_device_attr: 24 bytes, linux/kvm.h."""
+    """struct kvm_device_attr: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2662,7 +2662,7 @@ class kvm_device_attr(LittleEndianStructure):
 
 
 class kvm_vfio_spapr_tce(LittleEndianStructure):
-    """struct kvm_vfio_spapr_tce: 8 bytes, linux/kvm.h."""
+    """struct kvm_vfio_spapr_tce: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         groupfd: int
@@ -2675,7 +2675,7 @@ class kvm_vfio_spapr_tce(LittleEndianStructure):
 
 
 class kvm_s390_keyop(LittleEndianStructure):
-    """struct kvm_s390_keyop: 16 bytes, linux/kvm.h."""
+    """struct kvm_s390_keyop: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         guest_addr: int
@@ -2692,7 +2692,7 @@ class kvm_s390_keyop(LittleEndianStructure):
 
 
 class kvm_enc_region(LittleEndianStructure):
-    """struct kvm_enc_region: 16 bytes, linux/kvm.h."""
+    """struct kvm_enc_region: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2705,7 +2705,7 @@ class kvm_enc_region(LittleEndianStructure):
 
 
 class kvm_dirty_gfn(LittleEndianStructure):
-    """struct kvm_dirty_gfn: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_gfn: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2720,7 +2720,7 @@ class kvm_dirty_gfn(LittleEndianStructure):
 
 
 class kvm_stats_header(LittleEndianStructure):
-    """struct kvm_stats_header: 24 bytes, linux/kvm.h."""
+    """struct kvm_stats_header: 24 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2741,14 +2741,14 @@ class kvm_stats_header(LittleEndianStructure):
 
 
 class kvm_stats_desc____empty_name(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_stats_desc__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         name: Array[c_uint8]
@@ -2760,7 +2760,7 @@ class kvm_stats_desc__anon1(LittleEndianStructure):
 
 
 class kvm_stats_desc(LittleEndianStructure):
-    """struct kvm_stats_desc: 16 bytes, linux/kvm.h."""
+    """struct kvm_stats_desc: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2777,11 +2777,11 @@ class kvm_stats_desc(LittleEndianStructure):
         ("bucket_size", c_uint32),
         ("name", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "char[]",)
 
 
 class kvm_memory_attributes(LittleEndianStructure):
-    """struct kvm_memory_attributes: 32 bytes, linux/kvm.h."""
+    """struct kvm_memory_attributes: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -2798,7 +2798,7 @@ class kvm_memory_attributes(LittleEndianStructure):
 
 
 class kvm_create_guest_memfd(LittleEndianStructure):
-    """struct kvm_create_guest_memfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_create_guest_memfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         size: int
@@ -2813,7 +2813,7 @@ class kvm_create_guest_memfd(LittleEndianStructure):
 
 
 class kvm_pre_fault_memory(LittleEndianStructure):
-    """struct kvm_pre_fault_memory: 64 bytes, linux/kvm.h."""
+    """struct kvm_pre_fault_memory: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int

@@ -634,7 +634,7 @@ KVM_IOEVENTFD_VALID_FLAG_MASK: Final = 0x3f
 
 
 class kvm_regs(LittleEndianStructure):
-    """struct kvm_regs: 280 bytes, asm/kvm.h."""
+    """struct kvm_regs: 280 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         gpr: Array[c_uint64]
@@ -651,14 +651,14 @@ class kvm_regs(LittleEndianStructure):
 
 
 class kvm_fpu(LittleEndianStructure):
-    """struct kvm_fpu: 0 bytes, asm/kvm.h."""
+    """struct kvm_fpu: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_debug_exit_arch(LittleEndianStructure):
-    """struct kvm_debug_exit_arch: 8 bytes, asm/kvm.h."""
+    """struct kvm_debug_exit_arch: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         epc: int
@@ -669,28 +669,28 @@ class kvm_debug_exit_arch(LittleEndianStructure):
 
 
 class kvm_guest_debug_arch(LittleEndianStructure):
-    """struct kvm_guest_debug_arch: 0 bytes, asm/kvm.h."""
+    """struct kvm_guest_debug_arch: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_sync_regs(LittleEndianStructure):
-    """struct kvm_sync_regs: 0 bytes, asm/kvm.h."""
+    """struct kvm_sync_regs: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_sregs(LittleEndianStructure):
-    """struct kvm_sregs: 0 bytes, asm/kvm.h."""
+    """struct kvm_sregs: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_mips_interrupt(LittleEndianStructure):
-    """struct kvm_mips_interrupt: 8 bytes, asm/kvm.h."""
+    """struct kvm_mips_interrupt: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         cpu: int
@@ -703,7 +703,7 @@ class kvm_mips_interrupt(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region(LittleEndianStructure):
-    """struct kvm_userspace_memory_region: 32 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -722,7 +722,7 @@ class kvm_userspace_memory_region(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region2(LittleEndianStructure):
-    """struct kvm_userspace_memory_region2: 160 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region2: 160 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -749,7 +749,7 @@ class kvm_userspace_memory_region2(LittleEndianStructure):
 
 
 class kvm_irq_level__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -762,7 +762,7 @@ class kvm_irq_level__anon1(LittleEndianUnion):
 
 
 class kvm_irq_level(LittleEndianStructure):
-    """struct kvm_irq_level: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_level: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -777,7 +777,7 @@ class kvm_irq_level(LittleEndianStructure):
 
 
 class kvm_irqchip__chip(LittleEndianUnion):
-    """union: 512 bytes, linux/kvm.h."""
+    """union: 512 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dummy: Array[c_int8]
@@ -788,7 +788,7 @@ class kvm_irqchip__chip(LittleEndianUnion):
 
 
 class kvm_irqchip(LittleEndianStructure):
-    """struct kvm_irqchip: 520 bytes, linux/kvm.h."""
+    """struct kvm_irqchip: 520 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         chip_id: int
@@ -803,7 +803,7 @@ class kvm_irqchip(LittleEndianStructure):
 
 
 class kvm_pit_config(LittleEndianStructure):
-    """struct kvm_pit_config: 64 bytes, linux/kvm.h."""
+    """struct kvm_pit_config: 64 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -816,7 +816,7 @@ class kvm_pit_config(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__synic(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -835,7 +835,7 @@ class kvm_hyperv_exit__u__synic(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         input: int
@@ -850,7 +850,7 @@ class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -873,7 +873,7 @@ class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         synic: kvm_hyperv_exit__u__synic
@@ -888,7 +888,7 @@ class kvm_hyperv_exit__u(LittleEndianUnion):
 
 
 class kvm_hyperv_exit(LittleEndianStructure):
-    """struct kvm_hyperv_exit: 56 bytes, linux/kvm.h."""
+    """struct kvm_hyperv_exit: 56 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -903,7 +903,7 @@ class kvm_hyperv_exit(LittleEndianStructure):
 
 
 class kvm_xen_exit__u__hcall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -922,7 +922,7 @@ class kvm_xen_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_xen_exit__u(LittleEndianUnion):
-    """union: 72 bytes, linux/kvm.h."""
+    """union: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hcall: kvm_xen_exit__u__hcall
@@ -933,7 +933,7 @@ class kvm_xen_exit__u(LittleEndianUnion):
 
 
 class kvm_xen_exit(LittleEndianStructure):
-    """struct kvm_xen_exit: 80 bytes, linux/kvm.h."""
+    """struct kvm_xen_exit: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -946,7 +946,7 @@ class kvm_xen_exit(LittleEndianStructure):
 
 
 class kvm_exit_snp_req_certs(LittleEndianStructure):
-    """struct kvm_exit_snp_req_certs: 24 bytes, linux/kvm.h."""
+    """struct kvm_exit_snp_req_certs: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -961,7 +961,7 @@ class kvm_exit_snp_req_certs(LittleEndianStructure):
 
 
 class kvm_run__hw(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_exit_reason: int
@@ -972,7 +972,7 @@ class kvm_run__hw(LittleEndianStructure):
 
 
 class kvm_run__fail_entry(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_entry_failure_reason: int
@@ -985,7 +985,7 @@ class kvm_run__fail_entry(LittleEndianStructure):
 
 
 class kvm_run__ex(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         exception: int
@@ -998,7 +998,7 @@ class kvm_run__ex(LittleEndianStructure):
 
 
 class kvm_run__io(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         direction: int
@@ -1017,7 +1017,7 @@ class kvm_run__io(LittleEndianStructure):
 
 
 class kvm_run__debug(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         arch: kvm_debug_exit_arch
@@ -1028,7 +1028,7 @@ class kvm_run__debug(LittleEndianStructure):
 
 
 class kvm_run__mmio(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1045,7 +1045,7 @@ class kvm_run__mmio(LittleEndianStructure):
 
 
 class kvm_run__iocsr_io(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1062,7 +1062,7 @@ class kvm_run__iocsr_io(LittleEndianStructure):
 
 
 class kvm_run__hypercall__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1075,7 +1075,7 @@ class kvm_run__hypercall__anon1(LittleEndianUnion):
 
 
 class kvm_run__hypercall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1094,7 +1094,7 @@ class kvm_run__hypercall(LittleEndianStructure):
 
 
 class kvm_run__tpr_access(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         rip: int
@@ -1109,7 +1109,7 @@ class kvm_run__tpr_access(LittleEndianStructure):
 
 
 class kvm_run__s390_sieic(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         icptcode: int
@@ -1124,7 +1124,7 @@ class kvm_run__s390_sieic(LittleEndianStructure):
 
 
 class kvm_run__s390_ucontrol(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         trans_exc_code: int
@@ -1137,7 +1137,7 @@ class kvm_run__s390_ucontrol(LittleEndianStructure):
 
 
 class kvm_run__dcr(LittleEndianStructure):
-    """struct: 12 bytes, linux/kvm.h."""
+    """struct: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dcrn: int
@@ -1152,7 +1152,7 @@ class kvm_run__dcr(LittleEndianStructure):
 
 
 class kvm_run__internal(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1167,7 +1167,7 @@ class kvm_run__internal(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1180,7 +1180,7 @@ class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1(LittleEndianUnion):
-    """union: 16 bytes, linux/kvm.h."""
+    """union: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1193,7 +1193,7 @@ class kvm_run__emulation_failure__anon1(LittleEndianUnion):
 
 
 class kvm_run__emulation_failure(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1212,7 +1212,7 @@ class kvm_run__emulation_failure(LittleEndianStructure):
 
 
 class kvm_run__osi(LittleEndianStructure):
-    """struct: 256 bytes, linux/kvm.h."""
+    """struct: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gprs: Array[c_uint64]
@@ -1223,7 +1223,7 @@ class kvm_run__osi(LittleEndianStructure):
 
 
 class kvm_run__papr_hcall(LittleEndianStructure):
-    """struct: 88 bytes, linux/kvm.h."""
+    """struct: 88 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1238,7 +1238,7 @@ class kvm_run__papr_hcall(LittleEndianStructure):
 
 
 class kvm_run__s390_tsch(LittleEndianStructure):
-    """struct: 20 bytes, linux/kvm.h."""
+    """struct: 20 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         subchannel_id: int
@@ -1259,7 +1259,7 @@ class kvm_run__s390_tsch(LittleEndianStructure):
 
 
 class kvm_run__epr(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         epr: int
@@ -1270,7 +1270,7 @@ class kvm_run__epr(LittleEndianStructure):
 
 
 class kvm_run__system_event__anon1(LittleEndianUnion):
-    """union: 128 bytes, linux/kvm.h."""
+    """union: 128 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1283,7 +1283,7 @@ class kvm_run__system_event__anon1(LittleEndianUnion):
 
 
 class kvm_run__system_event(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1300,7 +1300,7 @@ class kvm_run__system_event(LittleEndianStructure):
 
 
 class kvm_run__s390_stsi(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1321,7 +1321,7 @@ class kvm_run__s390_stsi(LittleEndianStructure):
 
 
 class kvm_run__eoi(LittleEndianStructure):
-    """struct: 1 bytes, linux/kvm.h."""
+    """struct: 1 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vector: int
@@ -1332,7 +1332,7 @@ class kvm_run__eoi(LittleEndianStructure):
 
 
 class kvm_run__arm_nisv(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         esr_iss: int
@@ -1345,7 +1345,7 @@ class kvm_run__arm_nisv(LittleEndianStructure):
 
 
 class kvm_run__msr(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         error: int
@@ -1364,7 +1364,7 @@ class kvm_run__msr(LittleEndianStructure):
 
 
 class kvm_run__riscv_sbi(LittleEndianStructure):
-    """struct: 80 bytes, linux/kvm.h."""
+    """struct: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         extension_id: int
@@ -1381,7 +1381,7 @@ class kvm_run__riscv_sbi(LittleEndianStructure):
 
 
 class kvm_run__riscv_csr(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         csr_num: int
@@ -1398,7 +1398,7 @@ class kvm_run__riscv_csr(LittleEndianStructure):
 
 
 class kvm_run__notify(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1409,7 +1409,7 @@ class kvm_run__notify(LittleEndianStructure):
 
 
 class kvm_run__memory_fault(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1424,7 +1424,7 @@ class kvm_run__memory_fault(LittleEndianStructure):
 
 
 class kvm_run__tdx__unknown(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1437,7 +1437,7 @@ class kvm_run__tdx__unknown(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_quote(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1452,7 +1452,7 @@ class kvm_run__tdx__get_quote(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1473,7 +1473,7 @@ class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
 
 
 class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1486,7 +1486,7 @@ class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
 
 
 class kvm_run__tdx__anon1(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         unknown: kvm_run__tdx__unknown
@@ -1503,7 +1503,7 @@ class kvm_run__tdx__anon1(LittleEndianUnion):
 
 
 class kvm_run__tdx(LittleEndianStructure):
-    """struct: 64 bytes, linux/kvm.h."""
+    """struct: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1522,7 +1522,7 @@ class kvm_run__tdx(LittleEndianStructure):
 
 
 class kvm_run__arm_sea(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1539,7 +1539,7 @@ class kvm_run__arm_sea(LittleEndianStructure):
 
 
 class kvm_run__anon1(LittleEndianUnion):
-    """union: 256 bytes, linux/kvm.h."""
+    """union: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hw: kvm_run__hw
@@ -1616,7 +1616,7 @@ class kvm_run__anon1(LittleEndianUnion):
 
 
 class kvm_run__s(LittleEndianUnion):
-    """union: 2048 bytes, linux/kvm.h."""
+    """union: 2048 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         regs: kvm_sync_regs
@@ -1629,7 +1629,7 @@ class kvm_run__s(LittleEndianUnion):
 
 
 class kvm_run(LittleEndianStructure):
-    """struct kvm_run: 2352 bytes, linux/kvm.h."""
+    """struct kvm_run: 2352 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         request_interrupt_window: int
@@ -1698,7 +1698,7 @@ class kvm_run(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -1711,7 +1711,7 @@ class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio_zone(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_zone: 16 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_zone: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1728,7 +1728,7 @@ class kvm_coalesced_mmio_zone(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -1741,7 +1741,7 @@ class kvm_coalesced_mmio__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio(LittleEndianStructure):
-    """struct kvm_coalesced_mmio: 24 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1760,14 +1760,14 @@ class kvm_coalesced_mmio(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring____empty_coalesced_mmio(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         coalesced_mmio: Array[kvm_coalesced_mmio]
@@ -1779,7 +1779,7 @@ class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_ring: 8 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_ring: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         first: int
@@ -1790,11 +1790,11 @@ class kvm_coalesced_mmio_ring(LittleEndianStructure):
         ("last", c_uint32),
         ("coalesced_mmio", kvm_coalesced_mmio * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_coalesced_mmio[]",)
 
 
 class kvm_translation(LittleEndianStructure):
-    """struct kvm_translation: 24 bytes, linux/kvm.h."""
+    """struct kvm_translation: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         linear_address: int
@@ -1815,7 +1815,7 @@ class kvm_translation(LittleEndianStructure):
 
 
 class kvm_interrupt(LittleEndianStructure):
-    """struct kvm_interrupt: 4 bytes, linux/kvm.h."""
+    """struct kvm_interrupt: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1826,7 +1826,7 @@ class kvm_interrupt(LittleEndianStructure):
 
 
 class kvm_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -1839,7 +1839,7 @@ class kvm_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_dirty_log(LittleEndianStructure):
-    """struct kvm_dirty_log: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_log: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1856,7 +1856,7 @@ class kvm_dirty_log(LittleEndianStructure):
 
 
 class kvm_clear_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -1869,7 +1869,7 @@ class kvm_clear_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_clear_dirty_log(LittleEndianStructure):
-    """struct kvm_clear_dirty_log: 24 bytes, linux/kvm.h."""
+    """struct kvm_clear_dirty_log: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1888,14 +1888,14 @@ class kvm_clear_dirty_log(LittleEndianStructure):
 
 
 class kvm_signal_mask____empty_sigset(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_signal_mask__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         sigset: Array[c_uint8]
@@ -1907,7 +1907,7 @@ class kvm_signal_mask__anon1(LittleEndianStructure):
 
 
 class kvm_signal_mask(LittleEndianStructure):
-    """struct kvm_signal_mask: 4 bytes, linux/kvm.h."""
+    """struct kvm_signal_mask: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         len: int
@@ -1916,11 +1916,11 @@ class kvm_signal_mask(LittleEndianStructure):
         ("len", c_uint32),
         ("sigset", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "struct",)
+    _c_types_ = ("__u32", "__u8[]",)
 
 
 class kvm_tpr_access_ctl(LittleEndianStructure):
-    """struct kvm_tpr_access_ctl: 40 bytes, linux/kvm.h."""
+    """struct kvm_tpr_access_ctl: 40 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         enabled: int
@@ -1935,7 +1935,7 @@ class kvm_tpr_access_ctl(LittleEndianStructure):
 
 
 class kvm_vapic_addr(LittleEndianStructure):
-    """struct kvm_vapic_addr: 8 bytes, linux/kvm.h."""
+    """struct kvm_vapic_addr: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vapic_addr: int
@@ -1946,7 +1946,7 @@ class kvm_vapic_addr(LittleEndianStructure):
 
 
 class kvm_mp_state(LittleEndianStructure):
-    """struct kvm_mp_state: 4 bytes, linux/kvm.h."""
+    """struct kvm_mp_state: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         mp_state: int
@@ -1957,7 +1957,7 @@ class kvm_mp_state(LittleEndianStructure):
 
 
 class kvm_guest_debug(LittleEndianStructure):
-    """struct kvm_guest_debug: 8 bytes, linux/kvm.h."""
+    """struct kvm_guest_debug: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         control: int
@@ -1972,7 +1972,7 @@ class kvm_guest_debug(LittleEndianStructure):
 
 
 class kvm_ioeventfd(LittleEndianStructure):
-    """struct kvm_ioeventfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_ioeventfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         datamatch: int
@@ -1993,7 +1993,7 @@ class kvm_ioeventfd(LittleEndianStructure):
 
 
 class kvm_enable_cap(LittleEndianStructure):
-    """struct kvm_enable_cap: 104 bytes, linux/kvm.h."""
+    """struct kvm_enable_cap: 104 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         cap: int
@@ -2010,7 +2010,7 @@ class kvm_enable_cap(LittleEndianStructure):
 
 
 class kvm_irq_routing_irqchip(LittleEndianStructure):
-    """struct kvm_irq_routing_irqchip: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_irqchip: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: int
@@ -2023,7 +2023,7 @@ class kvm_irq_routing_irqchip(LittleEndianStructure):
 
 
 class kvm_irq_routing_msi__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2036,7 +2036,7 @@ class kvm_irq_routing_msi__anon1(LittleEndianUnion):
 
 
 class kvm_irq_routing_msi(LittleEndianStructure):
-    """struct kvm_irq_routing_msi: 16 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_msi: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -2055,7 +2055,7 @@ class kvm_irq_routing_msi(LittleEndianStructure):
 
 
 class kvm_irq_routing_s390_adapter(LittleEndianStructure):
-    """struct kvm_irq_routing_s390_adapter: 32 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_s390_adapter: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ind_addr: int
@@ -2074,7 +2074,7 @@ class kvm_irq_routing_s390_adapter(LittleEndianStructure):
 
 
 class kvm_irq_routing_hv_sint(LittleEndianStructure):
-    """struct kvm_irq_routing_hv_sint: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_hv_sint: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vcpu: int
@@ -2087,7 +2087,7 @@ class kvm_irq_routing_hv_sint(LittleEndianStructure):
 
 
 class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
-    """struct kvm_irq_routing_xen_evtchn: 12 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_xen_evtchn: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -2102,7 +2102,7 @@ class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
 
 
 class kvm_irq_routing_entry__u(LittleEndianUnion):
-    """union: 32 bytes, linux/kvm.h."""
+    """union: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: kvm_irq_routing_irqchip
@@ -2123,7 +2123,7 @@ class kvm_irq_routing_entry__u(LittleEndianUnion):
 
 
 class kvm_irq_routing_entry(LittleEndianStructure):
-    """struct kvm_irq_routing_entry: 48 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_entry: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gsi: int
@@ -2142,14 +2142,14 @@ class kvm_irq_routing_entry(LittleEndianStructure):
 
 
 class kvm_irq_routing____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_irq_routing__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_irq_routing_entry]
@@ -2161,7 +2161,7 @@ class kvm_irq_routing__anon1(LittleEndianStructure):
 
 
 class kvm_irq_routing(LittleEndianStructure):
-    """struct kvm_irq_routing: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -2172,11 +2172,11 @@ class kvm_irq_routing(LittleEndianStructure):
         ("flags", c_uint32),
         ("entries", kvm_irq_routing_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_irq_routing_entry[]",)
 
 
 class kvm_irqfd(LittleEndianStructure):
-    """struct kvm_irqfd: 32 bytes, linux/kvm.h."""
+    """struct kvm_irqfd: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         fd: int
@@ -2195,7 +2195,7 @@ class kvm_irqfd(LittleEndianStructure):
 
 
 class kvm_clock_data(LittleEndianStructure):
-    """struct kvm_clock_data: 48 bytes, linux/kvm.h."""
+    """struct kvm_clock_data: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         clock: int
@@ -2216,7 +2216,7 @@ class kvm_clock_data(LittleEndianStructure):
 
 
 class kvm_config_tlb(LittleEndianStructure):
-    """struct kvm_config_tlb: 24 bytes, linux/kvm.h."""
+    """struct kvm_config_tlb: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         params: int
@@ -2233,7 +2233,7 @@ class kvm_config_tlb(LittleEndianStructure):
 
 
 class kvm_dirty_tlb(LittleEndianStructure):
-    """struct kvm_dirty_tlb: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_tlb: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         bitmap: int
@@ -2246,14 +2246,14 @@ class kvm_dirty_tlb(LittleEndianStructure):
 
 
 class kvm_reg_list____empty_reg(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_reg_list__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         reg: Array[c_uint64]
@@ -2265,7 +2265,7 @@ class kvm_reg_list__anon1(LittleEndianStructure):
 
 
 class kvm_reg_list(LittleEndianStructure):
-    """struct kvm_reg_list: 8 bytes, linux/kvm.h."""
+    """struct kvm_reg_list: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         n: int
@@ -2274,11 +2274,11 @@ class kvm_reg_list(LittleEndianStructure):
         ("n", c_uint64),
         ("reg", c_uint64 * 0),
     )
-    _c_types_ = ("__u64", "struct",)
+    _c_types_ = ("__u64", "__u64[]",)
 
 
 class kvm_one_reg(LittleEndianStructure):
-    """struct kvm_one_reg: 16 bytes, linux/kvm.h."""
+    """struct kvm_one_reg: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2291,7 +2291,7 @@ class kvm_one_reg(LittleEndianStructure):
 
 
 class kvm_msi(LittleEndianStructure):
-    """struct kvm_msi: 32 bytes, linux/kvm.h."""
+    """struct kvm_msi: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -2312,7 +2312,7 @@ class kvm_msi(LittleEndianStructure):
 
 
 class kvm_arm_device_addr(LittleEndianStructure):
-    """struct kvm_arm_device_addr: 16 bytes, linux/kvm.h."""
+    """struct kvm_arm_device_addr: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2325,7 +2325,7 @@ class kvm_arm_device_addr(LittleEndianStructure):
 
 
 class kvm_create_device(LittleEndianStructure):
-    """struct kvm_create_device: 12 bytes, linux/kvm.h."""
+    """struct kvm_create_device: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2340,7 +2340,7 @@ class kvm_create_device(LittleEndianStructure):
 
 
 class kvm_device_attr(LittleEndianStructure):
-    """struct kvm_device_attr: 24 bytes, linux/kvm.h."""
+    """struct kvm_device_attr: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2357,7 +2357,7 @@ class kvm_device_attr(LittleEndianStructure):
 
 
 class kvm_vfio_spapr_tce(LittleEndianStructure):
-    """struct kvm_vfio_spapr_tce: 8 bytes, linux/kvm.h."""
+    """struct kvm_vfio_spapr_tce: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         groupfd: int
@@ -2370,7 +2370,7 @@ class kvm_vfio_spapr_tce(LittleEndianStructure):
 
 
 class kvm_s390_keyop(LittleEndianStructure):
-    """struct kvm_s390_keyop: 16 bytes, linux/kvm.h."""
+    """struct kvm_s390_keyop: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         guest_addr: int
@@ -2387,7 +2387,7 @@ class kvm_s390_keyop(LittleEndianStructure):
 
 
 class kvm_enc_region(LittleEndianStructure):
-    """struct kvm_enc_region: 16 bytes, linux/kvm.h."""
+    """struct kvm_enc_region: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2400,7 +2400,7 @@ class kvm_enc_region(LittleEndianStructure):
 
 
 class kvm_dirty_gfn(LittleEndianStructure):
-    """struct kvm_dirty_gfn: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_gfn: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2415,7 +2415,7 @@ class kvm_dirty_gfn(LittleEndianStructure):
 
 
 class kvm_stats_header(LittleEndianStructure):
-    """struct kvm_stats_header: 24 bytes, linux/kvm.h."""
+    """struct kvm_stats_header: 24 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2436,14 +2436,14 @@ class kvm_stats_header(LittleEndianStructure):
 
 
 class kvm_stats_desc____empty_name(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_stats_desc__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         name: Array[c_int8]
@@ -2455,7 +2455,7 @@ class kvm_stats_desc__anon1(LittleEndianStructure):
 
 
 class kvm_stats_desc(LittleEndianStructure):
-    """struct kvm_stats_desc: 16 bytes, linux/kvm.h."""
+    """struct kvm_stats_desc: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2472,11 +2472,11 @@ class kvm_stats_desc(LittleEndianStructure):
         ("bucket_size", c_uint32),
         ("name", c_int8 * 0),
     )
-    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "char[]",)
 
 
 class kvm_memory_attributes(LittleEndianStructure):
-    """struct kvm_memory_attributes: 32 bytes, linux/kvm.h."""
+    """struct kvm_memory_attributes: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -2493,7 +2493,7 @@ class kvm_memory_attributes(LittleEndianStructure):
 
 
 class kvm_create_guest_memfd(LittleEndianStructure):
-    """struct kvm_create_guest_memfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_create_guest_memfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         size: int
@@ -2508,7 +2508,7 @@ class kvm_create_guest_memfd(LittleEndianStructure):
 
 
 class kvm_pre_fault_memory(LittleEndianStructure):
-    """struct kvm_pre_fault_memory: 64 bytes, linux/kvm.h."""
+    """struct kvm_pre_fault_memory: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int

@@ -815,7 +815,7 @@ KVM_IOEVENTFD_VALID_FLAG_MASK: Final = 0x3f
 
 
 class kvm_regs(LittleEndianStructure):
-    """struct kvm_regs: 392 bytes, asm/kvm.h."""
+    """struct kvm_regs: 392 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         pc: int
@@ -860,7 +860,7 @@ class kvm_regs(LittleEndianStructure):
 
 
 class kvm_sregs__u__s__ppc64__slb(LittleEndianStructure):
-    """struct: 16 bytes, asm/kvm.h."""
+    """struct: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         slbe: int
@@ -873,7 +873,7 @@ class kvm_sregs__u__s__ppc64__slb(LittleEndianStructure):
 
 
 class kvm_sregs__u__s__ppc64(LittleEndianStructure):
-    """struct: 1024 bytes, asm/kvm.h."""
+    """struct: 1024 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         slb: Array[kvm_sregs__u__s__ppc64__slb]
@@ -884,7 +884,7 @@ class kvm_sregs__u__s__ppc64(LittleEndianStructure):
 
 
 class kvm_sregs__u__s__ppc32(LittleEndianStructure):
-    """struct: 192 bytes, asm/kvm.h."""
+    """struct: 192 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         sr: Array[c_uint32]
@@ -899,7 +899,7 @@ class kvm_sregs__u__s__ppc32(LittleEndianStructure):
 
 
 class kvm_sregs__u__s(LittleEndianStructure):
-    """struct: 1224 bytes, asm/kvm.h."""
+    """struct: 1224 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         sdr1: int
@@ -914,7 +914,7 @@ class kvm_sregs__u__s(LittleEndianStructure):
 
 
 class kvm_sregs__u__e__impl__fsl(LittleEndianStructure):
-    """struct: 32 bytes, asm/kvm.h."""
+    """struct: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         features: int
@@ -935,7 +935,7 @@ class kvm_sregs__u__e__impl__fsl(LittleEndianStructure):
 
 
 class kvm_sregs__u__e__impl(LittleEndianUnion):
-    """union: 256 bytes, asm/kvm.h."""
+    """union: 256 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         fsl: kvm_sregs__u__e__impl__fsl
@@ -948,7 +948,7 @@ class kvm_sregs__u__e__impl(LittleEndianUnion):
 
 
 class kvm_sregs__u__e(LittleEndianStructure):
-    """struct: 664 bytes, asm/kvm.h."""
+    """struct: 664 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         impl: kvm_sregs__u__e__impl
@@ -1055,7 +1055,7 @@ class kvm_sregs__u__e(LittleEndianStructure):
 
 
 class kvm_sregs__u(LittleEndianUnion):
-    """union: 1224 bytes, asm/kvm.h."""
+    """union: 1224 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         s: kvm_sregs__u__s
@@ -1070,7 +1070,7 @@ class kvm_sregs__u(LittleEndianUnion):
 
 
 class kvm_sregs(LittleEndianStructure):
-    """struct kvm_sregs: 1232 bytes, asm/kvm.h."""
+    """struct kvm_sregs: 1232 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         pvr: int
@@ -1083,7 +1083,7 @@ class kvm_sregs(LittleEndianStructure):
 
 
 class kvm_fpu(LittleEndianStructure):
-    """struct kvm_fpu: 256 bytes, asm/kvm.h."""
+    """struct kvm_fpu: 256 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         fpr: Array[c_uint64]
@@ -1094,7 +1094,7 @@ class kvm_fpu(LittleEndianStructure):
 
 
 class kvm_debug_exit_arch(LittleEndianStructure):
-    """struct kvm_debug_exit_arch: 16 bytes, asm/kvm.h."""
+    """struct kvm_debug_exit_arch: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -1109,7 +1109,7 @@ class kvm_debug_exit_arch(LittleEndianStructure):
 
 
 class kvm_guest_debug_arch__bp(LittleEndianStructure):
-    """struct: 16 bytes, asm/kvm.h."""
+    """struct: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1124,7 +1124,7 @@ class kvm_guest_debug_arch__bp(LittleEndianStructure):
 
 
 class kvm_guest_debug_arch(LittleEndianStructure):
-    """struct kvm_guest_debug_arch: 256 bytes, asm/kvm.h."""
+    """struct kvm_guest_debug_arch: 256 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         bp: Array[kvm_guest_debug_arch__bp]
@@ -1135,14 +1135,14 @@ class kvm_guest_debug_arch(LittleEndianStructure):
 
 
 class kvm_sync_regs(LittleEndianStructure):
-    """struct kvm_sync_regs: 0 bytes, asm/kvm.h."""
+    """struct kvm_sync_regs: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_create_spapr_tce(LittleEndianStructure):
-    """struct kvm_create_spapr_tce: 16 bytes, asm/kvm.h."""
+    """struct kvm_create_spapr_tce: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         liobn: int
@@ -1155,7 +1155,7 @@ class kvm_create_spapr_tce(LittleEndianStructure):
 
 
 class kvm_create_spapr_tce_64(LittleEndianStructure):
-    """struct kvm_create_spapr_tce_64: 32 bytes, asm/kvm.h."""
+    """struct kvm_create_spapr_tce_64: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         liobn: int
@@ -1174,7 +1174,7 @@ class kvm_create_spapr_tce_64(LittleEndianStructure):
 
 
 class kvm_allocate_rma(LittleEndianStructure):
-    """struct kvm_allocate_rma: 8 bytes, asm/kvm.h."""
+    """struct kvm_allocate_rma: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         rma_size: int
@@ -1185,7 +1185,7 @@ class kvm_allocate_rma(LittleEndianStructure):
 
 
 class kvm_rtas_token_args(LittleEndianStructure):
-    """struct kvm_rtas_token_args: 128 bytes, asm/kvm.h."""
+    """struct kvm_rtas_token_args: 128 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         name: Array[c_uint8]
@@ -1198,7 +1198,7 @@ class kvm_rtas_token_args(LittleEndianStructure):
 
 
 class kvm_book3e_206_tlb_entry(LittleEndianStructure):
-    """struct kvm_book3e_206_tlb_entry: 24 bytes, asm/kvm.h."""
+    """struct kvm_book3e_206_tlb_entry: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         mas8: int
@@ -1215,7 +1215,7 @@ class kvm_book3e_206_tlb_entry(LittleEndianStructure):
 
 
 class kvm_book3e_206_tlb_params(LittleEndianStructure):
-    """struct kvm_book3e_206_tlb_params: 64 bytes, asm/kvm.h."""
+    """struct kvm_book3e_206_tlb_params: 64 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         tlb_sizes: Array[c_uint32]
@@ -1230,7 +1230,7 @@ class kvm_book3e_206_tlb_params(LittleEndianStructure):
 
 
 class kvm_get_htab_fd(LittleEndianStructure):
-    """struct kvm_get_htab_fd: 32 bytes, asm/kvm.h."""
+    """struct kvm_get_htab_fd: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1245,7 +1245,7 @@ class kvm_get_htab_fd(LittleEndianStructure):
 
 
 class kvm_get_htab_header(LittleEndianStructure):
-    """struct kvm_get_htab_header: 8 bytes, asm/kvm.h."""
+    """struct kvm_get_htab_header: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         index: int
@@ -1260,7 +1260,7 @@ class kvm_get_htab_header(LittleEndianStructure):
 
 
 class kvm_ppc_mmuv3_cfg(LittleEndianStructure):
-    """struct kvm_ppc_mmuv3_cfg: 16 bytes, asm/kvm.h."""
+    """struct kvm_ppc_mmuv3_cfg: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1273,7 +1273,7 @@ class kvm_ppc_mmuv3_cfg(LittleEndianStructure):
 
 
 class kvm_ppc_radix_geom(LittleEndianStructure):
-    """struct kvm_ppc_radix_geom: 8 bytes, asm/kvm.h."""
+    """struct kvm_ppc_radix_geom: 8 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         page_shift: int
@@ -1288,7 +1288,7 @@ class kvm_ppc_radix_geom(LittleEndianStructure):
 
 
 class kvm_ppc_rmmu_info(LittleEndianStructure):
-    """struct kvm_ppc_rmmu_info: 96 bytes, asm/kvm.h."""
+    """struct kvm_ppc_rmmu_info: 96 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         geometries: Array[kvm_ppc_radix_geom]
@@ -1301,7 +1301,7 @@ class kvm_ppc_rmmu_info(LittleEndianStructure):
 
 
 class kvm_ppc_cpu_char(LittleEndianStructure):
-    """struct kvm_ppc_cpu_char: 32 bytes, asm/kvm.h."""
+    """struct kvm_ppc_cpu_char: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         character: int
@@ -1318,7 +1318,7 @@ class kvm_ppc_cpu_char(LittleEndianStructure):
 
 
 class kvm_ppc_xive_eq(LittleEndianStructure):
-    """struct kvm_ppc_xive_eq: 64 bytes, asm/kvm.h."""
+    """struct kvm_ppc_xive_eq: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1339,7 +1339,7 @@ class kvm_ppc_xive_eq(LittleEndianStructure):
 
 
 class kvm_ppc_pvinfo(LittleEndianStructure):
-    """struct kvm_ppc_pvinfo: 128 bytes, asm/kvm.h."""
+    """struct kvm_ppc_pvinfo: 128 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1354,7 +1354,7 @@ class kvm_ppc_pvinfo(LittleEndianStructure):
 
 
 class kvm_ppc_one_page_size(LittleEndianStructure):
-    """struct kvm_ppc_one_page_size: 8 bytes, asm/kvm.h."""
+    """struct kvm_ppc_one_page_size: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         page_shift: int
@@ -1367,7 +1367,7 @@ class kvm_ppc_one_page_size(LittleEndianStructure):
 
 
 class kvm_ppc_one_seg_page_size(LittleEndianStructure):
-    """struct kvm_ppc_one_seg_page_size: 72 bytes, asm/kvm.h."""
+    """struct kvm_ppc_one_seg_page_size: 72 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         page_shift: int
@@ -1382,7 +1382,7 @@ class kvm_ppc_one_seg_page_size(LittleEndianStructure):
 
 
 class kvm_ppc_smmu_info(LittleEndianStructure):
-    """struct kvm_ppc_smmu_info: 592 bytes, asm/kvm.h."""
+    """struct kvm_ppc_smmu_info: 592 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1401,7 +1401,7 @@ class kvm_ppc_smmu_info(LittleEndianStructure):
 
 
 class kvm_ppc_resize_hpt(LittleEndianStructure):
-    """struct kvm_ppc_resize_hpt: 16 bytes, asm/kvm.h."""
+    """struct kvm_ppc_resize_hpt: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1416,7 +1416,7 @@ class kvm_ppc_resize_hpt(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region(LittleEndianStructure):
-    """struct kvm_userspace_memory_region: 32 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1435,7 +1435,7 @@ class kvm_userspace_memory_region(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region2(LittleEndianStructure):
-    """struct kvm_userspace_memory_region2: 160 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region2: 160 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1462,7 +1462,7 @@ class kvm_userspace_memory_region2(LittleEndianStructure):
 
 
 class kvm_irq_level__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1475,7 +1475,7 @@ class kvm_irq_level__anon1(LittleEndianUnion):
 
 
 class kvm_irq_level(LittleEndianStructure):
-    """struct kvm_irq_level: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_level: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1490,7 +1490,7 @@ class kvm_irq_level(LittleEndianStructure):
 
 
 class kvm_irqchip__chip(LittleEndianUnion):
-    """union: 512 bytes, linux/kvm.h."""
+    """union: 512 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dummy: Array[c_uint8]
@@ -1501,7 +1501,7 @@ class kvm_irqchip__chip(LittleEndianUnion):
 
 
 class kvm_irqchip(LittleEndianStructure):
-    """struct kvm_irqchip: 520 bytes, linux/kvm.h."""
+    """struct kvm_irqchip: 520 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         chip_id: int
@@ -1516,7 +1516,7 @@ class kvm_irqchip(LittleEndianStructure):
 
 
 class kvm_pit_config(LittleEndianStructure):
-    """struct kvm_pit_config: 64 bytes, linux/kvm.h."""
+    """struct kvm_pit_config: 64 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1529,7 +1529,7 @@ class kvm_pit_config(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__synic(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1548,7 +1548,7 @@ class kvm_hyperv_exit__u__synic(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         input: int
@@ -1563,7 +1563,7 @@ class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1586,7 +1586,7 @@ class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         synic: kvm_hyperv_exit__u__synic
@@ -1601,7 +1601,7 @@ class kvm_hyperv_exit__u(LittleEndianUnion):
 
 
 class kvm_hyperv_exit(LittleEndianStructure):
-    """struct kvm_hyperv_exit: 56 bytes, linux/kvm.h."""
+    """struct kvm_hyperv_exit: 56 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1616,7 +1616,7 @@ class kvm_hyperv_exit(LittleEndianStructure):
 
 
 class kvm_xen_exit__u__hcall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1635,7 +1635,7 @@ class kvm_xen_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_xen_exit__u(LittleEndianUnion):
-    """union: 72 bytes, linux/kvm.h."""
+    """union: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hcall: kvm_xen_exit__u__hcall
@@ -1646,7 +1646,7 @@ class kvm_xen_exit__u(LittleEndianUnion):
 
 
 class kvm_xen_exit(LittleEndianStructure):
-    """struct kvm_xen_exit: 80 bytes, linux/kvm.h."""
+    """struct kvm_xen_exit: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1659,7 +1659,7 @@ class kvm_xen_exit(LittleEndianStructure):
 
 
 class kvm_exit_snp_req_certs(LittleEndianStructure):
-    """struct kvm_exit_snp_req_certs: 24 bytes, linux/kvm.h."""
+    """struct kvm_exit_snp_req_certs: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -1674,7 +1674,7 @@ class kvm_exit_snp_req_certs(LittleEndianStructure):
 
 
 class kvm_run__hw(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_exit_reason: int
@@ -1685,7 +1685,7 @@ class kvm_run__hw(LittleEndianStructure):
 
 
 class kvm_run__fail_entry(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_entry_failure_reason: int
@@ -1698,7 +1698,7 @@ class kvm_run__fail_entry(LittleEndianStructure):
 
 
 class kvm_run__ex(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         exception: int
@@ -1711,7 +1711,7 @@ class kvm_run__ex(LittleEndianStructure):
 
 
 class kvm_run__io(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         direction: int
@@ -1730,7 +1730,7 @@ class kvm_run__io(LittleEndianStructure):
 
 
 class kvm_run__debug(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         arch: kvm_debug_exit_arch
@@ -1741,7 +1741,7 @@ class kvm_run__debug(LittleEndianStructure):
 
 
 class kvm_run__mmio(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1758,7 +1758,7 @@ class kvm_run__mmio(LittleEndianStructure):
 
 
 class kvm_run__iocsr_io(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1775,7 +1775,7 @@ class kvm_run__iocsr_io(LittleEndianStructure):
 
 
 class kvm_run__hypercall__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1788,7 +1788,7 @@ class kvm_run__hypercall__anon1(LittleEndianUnion):
 
 
 class kvm_run__hypercall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1807,7 +1807,7 @@ class kvm_run__hypercall(LittleEndianStructure):
 
 
 class kvm_run__tpr_access(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         rip: int
@@ -1822,7 +1822,7 @@ class kvm_run__tpr_access(LittleEndianStructure):
 
 
 class kvm_run__s390_sieic(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         icptcode: int
@@ -1837,7 +1837,7 @@ class kvm_run__s390_sieic(LittleEndianStructure):
 
 
 class kvm_run__s390_ucontrol(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         trans_exc_code: int
@@ -1850,7 +1850,7 @@ class kvm_run__s390_ucontrol(LittleEndianStructure):
 
 
 class kvm_run__dcr(LittleEndianStructure):
-    """struct: 12 bytes, linux/kvm.h."""
+    """struct: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dcrn: int
@@ -1865,7 +1865,7 @@ class kvm_run__dcr(LittleEndianStructure):
 
 
 class kvm_run__internal(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1880,7 +1880,7 @@ class kvm_run__internal(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1893,7 +1893,7 @@ class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1(LittleEndianUnion):
-    """union: 16 bytes, linux/kvm.h."""
+    """union: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1906,7 +1906,7 @@ class kvm_run__emulation_failure__anon1(LittleEndianUnion):
 
 
 class kvm_run__emulation_failure(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1925,7 +1925,7 @@ class kvm_run__emulation_failure(LittleEndianStructure):
 
 
 class kvm_run__osi(LittleEndianStructure):
-    """struct: 256 bytes, linux/kvm.h."""
+    """struct: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gprs: Array[c_uint64]
@@ -1936,7 +1936,7 @@ class kvm_run__osi(LittleEndianStructure):
 
 
 class kvm_run__papr_hcall(LittleEndianStructure):
-    """struct: 88 bytes, linux/kvm.h."""
+    """struct: 88 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1951,7 +1951,7 @@ class kvm_run__papr_hcall(LittleEndianStructure):
 
 
 class kvm_run__s390_tsch(LittleEndianStructure):
-    """struct: 20 bytes, linux/kvm.h."""
+    """struct: 20 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         subchannel_id: int
@@ -1972,7 +1972,7 @@ class kvm_run__s390_tsch(LittleEndianStructure):
 
 
 class kvm_run__epr(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         epr: int
@@ -1983,7 +1983,7 @@ class kvm_run__epr(LittleEndianStructure):
 
 
 class kvm_run__system_event__anon1(LittleEndianUnion):
-    """union: 128 bytes, linux/kvm.h."""
+    """union: 128 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1996,7 +1996,7 @@ class kvm_run__system_event__anon1(LittleEndianUnion):
 
 
 class kvm_run__system_event(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2013,7 +2013,7 @@ class kvm_run__system_event(LittleEndianStructure):
 
 
 class kvm_run__s390_stsi(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2034,7 +2034,7 @@ class kvm_run__s390_stsi(LittleEndianStructure):
 
 
 class kvm_run__eoi(LittleEndianStructure):
-    """struct: 1 bytes, linux/kvm.h."""
+    """struct: 1 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vector: int
@@ -2045,7 +2045,7 @@ class kvm_run__eoi(LittleEndianStructure):
 
 
 class kvm_run__arm_nisv(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         esr_iss: int
@@ -2058,7 +2058,7 @@ class kvm_run__arm_nisv(LittleEndianStructure):
 
 
 class kvm_run__msr(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         error: int
@@ -2077,7 +2077,7 @@ class kvm_run__msr(LittleEndianStructure):
 
 
 class kvm_run__riscv_sbi(LittleEndianStructure):
-    """struct: 80 bytes, linux/kvm.h."""
+    """struct: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         extension_id: int
@@ -2094,7 +2094,7 @@ class kvm_run__riscv_sbi(LittleEndianStructure):
 
 
 class kvm_run__riscv_csr(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         csr_num: int
@@ -2111,7 +2111,7 @@ class kvm_run__riscv_csr(LittleEndianStructure):
 
 
 class kvm_run__notify(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2122,7 +2122,7 @@ class kvm_run__notify(LittleEndianStructure):
 
 
 class kvm_run__memory_fault(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2137,7 +2137,7 @@ class kvm_run__memory_fault(LittleEndianStructure):
 
 
 class kvm_run__tdx__unknown(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2150,7 +2150,7 @@ class kvm_run__tdx__unknown(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_quote(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2165,7 +2165,7 @@ class kvm_run__tdx__get_quote(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2186,7 +2186,7 @@ class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
 
 
 class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2199,7 +2199,7 @@ class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
 
 
 class kvm_run__tdx__anon1(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         unknown: kvm_run__tdx__unknown
@@ -2216,7 +2216,7 @@ class kvm_run__tdx__anon1(LittleEndianUnion):
 
 
 class kvm_run__tdx(LittleEndianStructure):
-    """struct: 64 bytes, linux/kvm.h."""
+    """struct: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2235,7 +2235,7 @@ class kvm_run__tdx(LittleEndianStructure):
 
 
 class kvm_run__arm_sea(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2252,7 +2252,7 @@ class kvm_run__arm_sea(LittleEndianStructure):
 
 
 class kvm_run__anon1(LittleEndianUnion):
-    """union: 256 bytes, linux/kvm.h."""
+    """union: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hw: kvm_run__hw
@@ -2329,7 +2329,7 @@ class kvm_run__anon1(LittleEndianUnion):
 
 
 class kvm_run__s(LittleEndianUnion):
-    """union: 2048 bytes, linux/kvm.h."""
+    """union: 2048 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         regs: kvm_sync_regs
@@ -2342,7 +2342,7 @@ class kvm_run__s(LittleEndianUnion):
 
 
 class kvm_run(LittleEndianStructure):
-    """struct kvm_run: 2352 bytes, linux/kvm.h."""
+    """struct kvm_run: 2352 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         request_interrupt_window: int
@@ -2411,7 +2411,7 @@ class kvm_run(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2424,7 +2424,7 @@ class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio_zone(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_zone: 16 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_zone: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2441,7 +2441,7 @@ class kvm_coalesced_mmio_zone(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2454,7 +2454,7 @@ class kvm_coalesced_mmio__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio(LittleEndianStructure):
-    """struct kvm_coalesced_mmio: 24 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2473,14 +2473,14 @@ class kvm_coalesced_mmio(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring____empty_coalesced_mmio(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         coalesced_mmio: Array[kvm_coalesced_mmio]
@@ -2492,7 +2492,7 @@ class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_ring: 8 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_ring: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         first: int
@@ -2503,11 +2503,11 @@ class kvm_coalesced_mmio_ring(LittleEndianStructure):
         ("last", c_uint32),
         ("coalesced_mmio", kvm_coalesced_mmio * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_coalesced_mmio[]",)
 
 
 class kvm_translation(LittleEndianStructure):
-    """struct kvm_translation: 24 bytes, linux/kvm.h."""
+    """struct kvm_translation: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         linear_address: int
@@ -2528,7 +2528,7 @@ class kvm_translation(LittleEndianStructure):
 
 
 class kvm_interrupt(LittleEndianStructure):
-    """struct kvm_interrupt: 4 bytes, linux/kvm.h."""
+    """struct kvm_interrupt: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -2539,7 +2539,7 @@ class kvm_interrupt(LittleEndianStructure):
 
 
 class kvm_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2552,7 +2552,7 @@ class kvm_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_dirty_log(LittleEndianStructure):
-    """struct kvm_dirty_log: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_log: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2569,7 +2569,7 @@ class kvm_dirty_log(LittleEndianStructure):
 
 
 class kvm_clear_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2582,7 +2582,7 @@ class kvm_clear_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_clear_dirty_log(LittleEndianStructure):
-    """struct kvm_clear_dirty_log: 24 bytes, linux/kvm.h."""
+    """struct kvm_clear_dirty_log: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2601,14 +2601,14 @@ class kvm_clear_dirty_log(LittleEndianStructure):
 
 
 class kvm_signal_mask____empty_sigset(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_signal_mask__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         sigset: Array[c_uint8]
@@ -2620,7 +2620,7 @@ class kvm_signal_mask__anon1(LittleEndianStructure):
 
 
 class kvm_signal_mask(LittleEndianStructure):
-    """struct kvm_signal_mask: 4 bytes, linux/kvm.h."""
+    """struct kvm_signal_mask: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         len: int
@@ -2629,11 +2629,11 @@ class kvm_signal_mask(LittleEndianStructure):
         ("len", c_uint32),
         ("sigset", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "struct",)
+    _c_types_ = ("__u32", "__u8[]",)
 
 
 class kvm_tpr_access_ctl(LittleEndianStructure):
-    """struct kvm_tpr_access_ctl: 40 bytes, linux/kvm.h."""
+    """struct kvm_tpr_access_ctl: 40 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         enabled: int
@@ -2648,7 +2648,7 @@ class kvm_tpr_access_ctl(LittleEndianStructure):
 
 
 class kvm_vapic_addr(LittleEndianStructure):
-    """struct kvm_vapic_addr: 8 bytes, linux/kvm.h."""
+    """struct kvm_vapic_addr: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vapic_addr: int
@@ -2659,7 +2659,7 @@ class kvm_vapic_addr(LittleEndianStructure):
 
 
 class kvm_mp_state(LittleEndianStructure):
-    """struct kvm_mp_state: 4 bytes, linux/kvm.h."""
+    """struct kvm_mp_state: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         mp_state: int
@@ -2670,7 +2670,7 @@ class kvm_mp_state(LittleEndianStructure):
 
 
 class kvm_guest_debug(LittleEndianStructure):
-    """struct kvm_guest_debug: 264 bytes, linux/kvm.h."""
+    """struct kvm_guest_debug: 264 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         control: int
@@ -2685,7 +2685,7 @@ class kvm_guest_debug(LittleEndianStructure):
 
 
 class kvm_ioeventfd(LittleEndianStructure):
-    """struct kvm_ioeventfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_ioeventfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         datamatch: int
@@ -2706,7 +2706,7 @@ class kvm_ioeventfd(LittleEndianStructure):
 
 
 class kvm_enable_cap(LittleEndianStructure):
-    """struct kvm_enable_cap: 104 bytes, linux/kvm.h."""
+    """struct kvm_enable_cap: 104 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         cap: int
@@ -2723,7 +2723,7 @@ class kvm_enable_cap(LittleEndianStructure):
 
 
 class kvm_irq_routing_irqchip(LittleEndianStructure):
-    """struct kvm_irq_routing_irqchip: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_irqchip: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: int
@@ -2736,7 +2736,7 @@ class kvm_irq_routing_irqchip(LittleEndianStructure):
 
 
 class kvm_irq_routing_msi__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2749,7 +2749,7 @@ class kvm_irq_routing_msi__anon1(LittleEndianUnion):
 
 
 class kvm_irq_routing_msi(LittleEndianStructure):
-    """struct kvm_irq_routing_msi: 16 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_msi: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -2768,7 +2768,7 @@ class kvm_irq_routing_msi(LittleEndianStructure):
 
 
 class kvm_irq_routing_s390_adapter(LittleEndianStructure):
-    """struct kvm_irq_routing_s390_adapter: 32 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_s390_adapter: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ind_addr: int
@@ -2787,7 +2787,7 @@ class kvm_irq_routing_s390_adapter(LittleEndianStructure):
 
 
 class kvm_irq_routing_hv_sint(LittleEndianStructure):
-    """struct kvm_irq_routing_hv_sint: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_hv_sint: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vcpu: int
@@ -2800,7 +2800,7 @@ class kvm_irq_routing_hv_sint(LittleEndianStructure):
 
 
 class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
-    """struct kvm_irq_routing_xen_evtchn: 12 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_xen_evtchn: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -2815,7 +2815,7 @@ class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
 
 
 class kvm_irq_routing_entry__u(LittleEndianUnion):
-    """union: 32 bytes, linux/kvm.h."""
+    """union: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: kvm_irq_routing_irqchip
@@ -2836,7 +2836,7 @@ class kvm_irq_routing_entry__u(LittleEndianUnion):
 
 
 class kvm_irq_routing_entry(LittleEndianStructure):
-    """struct kvm_irq_routing_entry: 48 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_entry: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gsi: int
@@ -2855,14 +2855,14 @@ class kvm_irq_routing_entry(LittleEndianStructure):
 
 
 class kvm_irq_routing____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_irq_routing__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_irq_routing_entry]
@@ -2874,7 +2874,7 @@ class kvm_irq_routing__anon1(LittleEndianStructure):
 
 
 class kvm_irq_routing(LittleEndianStructure):
-    """struct kvm_irq_routing: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -2885,11 +2885,11 @@ class kvm_irq_routing(LittleEndianStructure):
         ("flags", c_uint32),
         ("entries", kvm_irq_routing_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_irq_routing_entry[]",)
 
 
 class kvm_irqfd(LittleEndianStructure):
-    """struct kvm_irqfd: 32 bytes, linux/kvm.h."""
+    """struct kvm_irqfd: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         fd: int
@@ -2908,7 +2908,7 @@ class kvm_irqfd(LittleEndianStructure):
 
 
 class kvm_clock_data(LittleEndianStructure):
-    """struct kvm_clock_data: 48 bytes, linux/kvm.h."""
+    """struct kvm_clock_data: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         clock: int
@@ -2929,7 +2929,7 @@ class kvm_clock_data(LittleEndianStructure):
 
 
 class kvm_config_tlb(LittleEndianStructure):
-    """struct kvm_config_tlb: 24 bytes, linux/kvm.h."""
+    """struct kvm_config_tlb: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         params: int
@@ -2946,7 +2946,7 @@ class kvm_config_tlb(LittleEndianStructure):
 
 
 class kvm_dirty_tlb(LittleEndianStructure):
-    """struct kvm_dirty_tlb: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_tlb: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         bitmap: int
@@ -2959,14 +2959,14 @@ class kvm_dirty_tlb(LittleEndianStructure):
 
 
 class kvm_reg_list____empty_reg(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_reg_list__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         reg: Array[c_uint64]
@@ -2978,7 +2978,7 @@ class kvm_reg_list__anon1(LittleEndianStructure):
 
 
 class kvm_reg_list(LittleEndianStructure):
-    """struct kvm_reg_list: 8 bytes, linux/kvm.h."""
+    """struct kvm_reg_list: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         n: int
@@ -2987,11 +2987,11 @@ class kvm_reg_list(LittleEndianStructure):
         ("n", c_uint64),
         ("reg", c_uint64 * 0),
     )
-    _c_types_ = ("__u64", "struct",)
+    _c_types_ = ("__u64", "__u64[]",)
 
 
 class kvm_one_reg(LittleEndianStructure):
-    """struct kvm_one_reg: 16 bytes, linux/kvm.h."""
+    """struct kvm_one_reg: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -3004,7 +3004,7 @@ class kvm_one_reg(LittleEndianStructure):
 
 
 class kvm_msi(LittleEndianStructure):
-    """struct kvm_msi: 32 bytes, linux/kvm.h."""
+    """struct kvm_msi: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -3025,7 +3025,7 @@ class kvm_msi(LittleEndianStructure):
 
 
 class kvm_arm_device_addr(LittleEndianStructure):
-    """struct kvm_arm_device_addr: 16 bytes, linux/kvm.h."""
+    """struct kvm_arm_device_addr: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -3038,7 +3038,7 @@ class kvm_arm_device_addr(LittleEndianStructure):
 
 
 class kvm_create_device(LittleEndianStructure):
-    """struct kvm_create_device: 12 bytes, linux/kvm.h."""
+    """struct kvm_create_device: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -3053,7 +3053,7 @@ class kvm_create_device(LittleEndianStructure):
 
 
 class kvm_device_attr(LittleEndianStructure):
-    """struct kvm_device_attr: 24 bytes, linux/kvm.h."""
+    """struct kvm_device_attr: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3070,7 +3070,7 @@ class kvm_device_attr(LittleEndianStructure):
 
 
 class kvm_vfio_spapr_tce(LittleEndianStructure):
-    """struct kvm_vfio_spapr_tce: 8 bytes, linux/kvm.h."""
+    """struct kvm_vfio_spapr_tce: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         groupfd: int
@@ -3083,7 +3083,7 @@ class kvm_vfio_spapr_tce(LittleEndianStructure):
 
 
 class kvm_s390_keyop(LittleEndianStructure):
-    """struct kvm_s390_keyop: 16 bytes, linux/kvm.h."""
+    """struct kvm_s390_keyop: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         guest_addr: int
@@ -3100,7 +3100,7 @@ class kvm_s390_keyop(LittleEndianStructure):
 
 
 class kvm_enc_region(LittleEndianStructure):
-    """struct kvm_enc_region: 16 bytes, linux/kvm.h."""
+    """struct kvm_enc_region: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -3113,7 +3113,7 @@ class kvm_enc_region(LittleEndianStructure):
 
 
 class kvm_dirty_gfn(LittleEndianStructure):
-    """struct kvm_dirty_gfn: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_gfn: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3128,7 +3128,7 @@ class kvm_dirty_gfn(LittleEndianStructure):
 
 
 class kvm_stats_header(LittleEndianStructure):
-    """struct kvm_stats_header: 24 bytes, linux/kvm.h."""
+    """struct kvm_stats_header: 24 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3149,14 +3149,14 @@ class kvm_stats_header(LittleEndianStructure):
 
 
 class kvm_stats_desc____empty_name(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_stats_desc__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         name: Array[c_uint8]
@@ -3168,7 +3168,7 @@ class kvm_stats_desc__anon1(LittleEndianStructure):
 
 
 class kvm_stats_desc(LittleEndianStructure):
-    """struct kvm_stats_desc: 16 bytes, linux/kvm.h."""
+    """struct kvm_stats_desc: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3185,11 +3185,11 @@ class kvm_stats_desc(LittleEndianStructure):
         ("bucket_size", c_uint32),
         ("name", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "char[]",)
 
 
 class kvm_memory_attributes(LittleEndianStructure):
-    """struct kvm_memory_attributes: 32 bytes, linux/kvm.h."""
+    """struct kvm_memory_attributes: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -3206,7 +3206,7 @@ class kvm_memory_attributes(LittleEndianStructure):
 
 
 class kvm_create_guest_memfd(LittleEndianStructure):
-    """struct kvm_create_guest_memfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_create_guest_memfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         size: int
@@ -3221,7 +3221,7 @@ class kvm_create_guest_memfd(LittleEndianStructure):
 
 
 class kvm_pre_fault_memory(LittleEndianStructure):
-    """struct kvm_pre_fault_memory: 64 bytes, linux/kvm.h."""
+    """struct kvm_pre_fault_memory: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int

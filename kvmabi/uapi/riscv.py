@@ -747,49 +747,49 @@ KVM_IOEVENTFD_VALID_FLAG_MASK: Final = 0x3f
 
 
 class kvm_regs(LittleEndianStructure):
-    """struct kvm_regs: 0 bytes, asm/kvm.h."""
+    """struct kvm_regs: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_fpu(LittleEndianStructure):
-    """struct kvm_fpu: 0 bytes, asm/kvm.h."""
+    """struct kvm_fpu: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_debug_exit_arch(LittleEndianStructure):
-    """struct kvm_debug_exit_arch: 0 bytes, asm/kvm.h."""
+    """struct kvm_debug_exit_arch: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_guest_debug_arch(LittleEndianStructure):
-    """struct kvm_guest_debug_arch: 0 bytes, asm/kvm.h."""
+    """struct kvm_guest_debug_arch: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_sync_regs(LittleEndianStructure):
-    """struct kvm_sync_regs: 0 bytes, asm/kvm.h."""
+    """struct kvm_sync_regs: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_sregs(LittleEndianStructure):
-    """struct kvm_sregs: 0 bytes, asm/kvm.h."""
+    """struct kvm_sregs: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_riscv_config(LittleEndianStructure):
-    """struct kvm_riscv_config: 64 bytes, asm/kvm.h."""
+    """struct kvm_riscv_config: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         isa: int
@@ -814,7 +814,7 @@ class kvm_riscv_config(LittleEndianStructure):
 
 
 class user_regs_struct(LittleEndianStructure):
-    """struct user_regs_struct: 256 bytes, asm/ptrace.h."""
+    """struct user_regs_struct: 256 bytes, alignment 8, asm/ptrace.h."""
 
     if TYPE_CHECKING:
         pc: int
@@ -887,7 +887,7 @@ class user_regs_struct(LittleEndianStructure):
 
 
 class kvm_riscv_core(LittleEndianStructure):
-    """struct kvm_riscv_core: 264 bytes, asm/kvm.h."""
+    """struct kvm_riscv_core: 264 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         regs: user_regs_struct
@@ -900,7 +900,7 @@ class kvm_riscv_core(LittleEndianStructure):
 
 
 class kvm_riscv_csr(LittleEndianStructure):
-    """struct kvm_riscv_csr: 88 bytes, asm/kvm.h."""
+    """struct kvm_riscv_csr: 88 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         sstatus: int
@@ -931,7 +931,7 @@ class kvm_riscv_csr(LittleEndianStructure):
 
 
 class kvm_riscv_aia_csr(LittleEndianStructure):
-    """struct kvm_riscv_aia_csr: 56 bytes, asm/kvm.h."""
+    """struct kvm_riscv_aia_csr: 56 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         siselect: int
@@ -954,7 +954,7 @@ class kvm_riscv_aia_csr(LittleEndianStructure):
 
 
 class kvm_riscv_smstateen_csr(LittleEndianStructure):
-    """struct kvm_riscv_smstateen_csr: 8 bytes, asm/kvm.h."""
+    """struct kvm_riscv_smstateen_csr: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         sstateen0: int
@@ -965,7 +965,7 @@ class kvm_riscv_smstateen_csr(LittleEndianStructure):
 
 
 class kvm_riscv_timer(LittleEndianStructure):
-    """struct kvm_riscv_timer: 32 bytes, asm/kvm.h."""
+    """struct kvm_riscv_timer: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         frequency: int
@@ -982,7 +982,7 @@ class kvm_riscv_timer(LittleEndianStructure):
 
 
 class kvm_riscv_sbi_sta(LittleEndianStructure):
-    """struct kvm_riscv_sbi_sta: 16 bytes, asm/kvm.h."""
+    """struct kvm_riscv_sbi_sta: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         shmem_lo: int
@@ -995,7 +995,7 @@ class kvm_riscv_sbi_sta(LittleEndianStructure):
 
 
 class kvm_riscv_sbi_fwft_feature(LittleEndianStructure):
-    """struct kvm_riscv_sbi_fwft_feature: 24 bytes, asm/kvm.h."""
+    """struct kvm_riscv_sbi_fwft_feature: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         enable: int
@@ -1010,7 +1010,7 @@ class kvm_riscv_sbi_fwft_feature(LittleEndianStructure):
 
 
 class kvm_riscv_sbi_fwft(LittleEndianStructure):
-    """struct kvm_riscv_sbi_fwft: 48 bytes, asm/kvm.h."""
+    """struct kvm_riscv_sbi_fwft: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         misaligned_deleg: kvm_riscv_sbi_fwft_feature
@@ -1023,7 +1023,7 @@ class kvm_riscv_sbi_fwft(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region(LittleEndianStructure):
-    """struct kvm_userspace_memory_region: 32 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1042,7 +1042,7 @@ class kvm_userspace_memory_region(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region2(LittleEndianStructure):
-    """struct kvm_userspace_memory_region2: 160 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region2: 160 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1069,7 +1069,7 @@ class kvm_userspace_memory_region2(LittleEndianStructure):
 
 
 class kvm_irq_level__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1082,7 +1082,7 @@ class kvm_irq_level__anon1(LittleEndianUnion):
 
 
 class kvm_irq_level(LittleEndianStructure):
-    """struct kvm_irq_level: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_level: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1097,7 +1097,7 @@ class kvm_irq_level(LittleEndianStructure):
 
 
 class kvm_irqchip__chip(LittleEndianUnion):
-    """union: 512 bytes, linux/kvm.h."""
+    """union: 512 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dummy: Array[c_uint8]
@@ -1108,7 +1108,7 @@ class kvm_irqchip__chip(LittleEndianUnion):
 
 
 class kvm_irqchip(LittleEndianStructure):
-    """struct kvm_irqchip: 520 bytes, linux/kvm.h."""
+    """struct kvm_irqchip: 520 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         chip_id: int
@@ -1123,7 +1123,7 @@ class kvm_irqchip(LittleEndianStructure):
 
 
 class kvm_pit_config(LittleEndianStructure):
-    """struct kvm_pit_config: 64 bytes, linux/kvm.h."""
+    """struct kvm_pit_config: 64 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1136,7 +1136,7 @@ class kvm_pit_config(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__synic(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1155,7 +1155,7 @@ class kvm_hyperv_exit__u__synic(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         input: int
@@ -1170,7 +1170,7 @@ class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1193,7 +1193,7 @@ class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         synic: kvm_hyperv_exit__u__synic
@@ -1208,7 +1208,7 @@ class kvm_hyperv_exit__u(LittleEndianUnion):
 
 
 class kvm_hyperv_exit(LittleEndianStructure):
-    """struct kvm_hyperv_exit: 56 bytes, linux/kvm.h."""
+    """struct kvm_hyperv_exit: 56 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1223,7 +1223,7 @@ class kvm_hyperv_exit(LittleEndianStructure):
 
 
 class kvm_xen_exit__u__hcall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1242,7 +1242,7 @@ class kvm_xen_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_xen_exit__u(LittleEndianUnion):
-    """union: 72 bytes, linux/kvm.h."""
+    """union: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hcall: kvm_xen_exit__u__hcall
@@ -1253,7 +1253,7 @@ class kvm_xen_exit__u(LittleEndianUnion):
 
 
 class kvm_xen_exit(LittleEndianStructure):
-    """struct kvm_xen_exit: 80 bytes, linux/kvm.h."""
+    """struct kvm_xen_exit: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1266,7 +1266,7 @@ class kvm_xen_exit(LittleEndianStructure):
 
 
 class kvm_exit_snp_req_certs(LittleEndianStructure):
-    """struct kvm_exit_snp_req_certs: 24 bytes, linux/kvm.h."""
+    """struct kvm_exit_snp_req_certs: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -1281,7 +1281,7 @@ class kvm_exit_snp_req_certs(LittleEndianStructure):
 
 
 class kvm_run__hw(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_exit_reason: int
@@ -1292,7 +1292,7 @@ class kvm_run__hw(LittleEndianStructure):
 
 
 class kvm_run__fail_entry(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_entry_failure_reason: int
@@ -1305,7 +1305,7 @@ class kvm_run__fail_entry(LittleEndianStructure):
 
 
 class kvm_run__ex(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         exception: int
@@ -1318,7 +1318,7 @@ class kvm_run__ex(LittleEndianStructure):
 
 
 class kvm_run__io(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         direction: int
@@ -1337,7 +1337,7 @@ class kvm_run__io(LittleEndianStructure):
 
 
 class kvm_run__debug(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         arch: kvm_debug_exit_arch
@@ -1348,7 +1348,7 @@ class kvm_run__debug(LittleEndianStructure):
 
 
 class kvm_run__mmio(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1365,7 +1365,7 @@ class kvm_run__mmio(LittleEndianStructure):
 
 
 class kvm_run__iocsr_io(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -1382,7 +1382,7 @@ class kvm_run__iocsr_io(LittleEndianStructure):
 
 
 class kvm_run__hypercall__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1395,7 +1395,7 @@ class kvm_run__hypercall__anon1(LittleEndianUnion):
 
 
 class kvm_run__hypercall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1414,7 +1414,7 @@ class kvm_run__hypercall(LittleEndianStructure):
 
 
 class kvm_run__tpr_access(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         rip: int
@@ -1429,7 +1429,7 @@ class kvm_run__tpr_access(LittleEndianStructure):
 
 
 class kvm_run__s390_sieic(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         icptcode: int
@@ -1444,7 +1444,7 @@ class kvm_run__s390_sieic(LittleEndianStructure):
 
 
 class kvm_run__s390_ucontrol(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         trans_exc_code: int
@@ -1457,7 +1457,7 @@ class kvm_run__s390_ucontrol(LittleEndianStructure):
 
 
 class kvm_run__dcr(LittleEndianStructure):
-    """struct: 12 bytes, linux/kvm.h."""
+    """struct: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dcrn: int
@@ -1472,7 +1472,7 @@ class kvm_run__dcr(LittleEndianStructure):
 
 
 class kvm_run__internal(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1487,7 +1487,7 @@ class kvm_run__internal(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1500,7 +1500,7 @@ class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1(LittleEndianUnion):
-    """union: 16 bytes, linux/kvm.h."""
+    """union: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -1513,7 +1513,7 @@ class kvm_run__emulation_failure__anon1(LittleEndianUnion):
 
 
 class kvm_run__emulation_failure(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -1532,7 +1532,7 @@ class kvm_run__emulation_failure(LittleEndianStructure):
 
 
 class kvm_run__osi(LittleEndianStructure):
-    """struct: 256 bytes, linux/kvm.h."""
+    """struct: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gprs: Array[c_uint64]
@@ -1543,7 +1543,7 @@ class kvm_run__osi(LittleEndianStructure):
 
 
 class kvm_run__papr_hcall(LittleEndianStructure):
-    """struct: 88 bytes, linux/kvm.h."""
+    """struct: 88 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -1558,7 +1558,7 @@ class kvm_run__papr_hcall(LittleEndianStructure):
 
 
 class kvm_run__s390_tsch(LittleEndianStructure):
-    """struct: 20 bytes, linux/kvm.h."""
+    """struct: 20 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         subchannel_id: int
@@ -1579,7 +1579,7 @@ class kvm_run__s390_tsch(LittleEndianStructure):
 
 
 class kvm_run__epr(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         epr: int
@@ -1590,7 +1590,7 @@ class kvm_run__epr(LittleEndianStructure):
 
 
 class kvm_run__system_event__anon1(LittleEndianUnion):
-    """union: 128 bytes, linux/kvm.h."""
+    """union: 128 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1603,7 +1603,7 @@ class kvm_run__system_event__anon1(LittleEndianUnion):
 
 
 class kvm_run__system_event(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1620,7 +1620,7 @@ class kvm_run__system_event(LittleEndianStructure):
 
 
 class kvm_run__s390_stsi(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1641,7 +1641,7 @@ class kvm_run__s390_stsi(LittleEndianStructure):
 
 
 class kvm_run__eoi(LittleEndianStructure):
-    """struct: 1 bytes, linux/kvm.h."""
+    """struct: 1 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vector: int
@@ -1652,7 +1652,7 @@ class kvm_run__eoi(LittleEndianStructure):
 
 
 class kvm_run__arm_nisv(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         esr_iss: int
@@ -1665,7 +1665,7 @@ class kvm_run__arm_nisv(LittleEndianStructure):
 
 
 class kvm_run__msr(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         error: int
@@ -1684,7 +1684,7 @@ class kvm_run__msr(LittleEndianStructure):
 
 
 class kvm_run__riscv_sbi(LittleEndianStructure):
-    """struct: 80 bytes, linux/kvm.h."""
+    """struct: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         extension_id: int
@@ -1701,7 +1701,7 @@ class kvm_run__riscv_sbi(LittleEndianStructure):
 
 
 class kvm_run__riscv_csr(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         csr_num: int
@@ -1718,7 +1718,7 @@ class kvm_run__riscv_csr(LittleEndianStructure):
 
 
 class kvm_run__notify(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1729,7 +1729,7 @@ class kvm_run__notify(LittleEndianStructure):
 
 
 class kvm_run__memory_fault(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1744,7 +1744,7 @@ class kvm_run__memory_fault(LittleEndianStructure):
 
 
 class kvm_run__tdx__unknown(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1757,7 +1757,7 @@ class kvm_run__tdx__unknown(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_quote(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1772,7 +1772,7 @@ class kvm_run__tdx__get_quote(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1793,7 +1793,7 @@ class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
 
 
 class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -1806,7 +1806,7 @@ class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
 
 
 class kvm_run__tdx__anon1(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         unknown: kvm_run__tdx__unknown
@@ -1823,7 +1823,7 @@ class kvm_run__tdx__anon1(LittleEndianUnion):
 
 
 class kvm_run__tdx(LittleEndianStructure):
-    """struct: 64 bytes, linux/kvm.h."""
+    """struct: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1842,7 +1842,7 @@ class kvm_run__tdx(LittleEndianStructure):
 
 
 class kvm_run__arm_sea(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1859,7 +1859,7 @@ class kvm_run__arm_sea(LittleEndianStructure):
 
 
 class kvm_run__anon1(LittleEndianUnion):
-    """union: 256 bytes, linux/kvm.h."""
+    """union: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hw: kvm_run__hw
@@ -1936,7 +1936,7 @@ class kvm_run__anon1(LittleEndianUnion):
 
 
 class kvm_run__s(LittleEndianUnion):
-    """union: 2048 bytes, linux/kvm.h."""
+    """union: 2048 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         regs: kvm_sync_regs
@@ -1949,7 +1949,7 @@ class kvm_run__s(LittleEndianUnion):
 
 
 class kvm_run(LittleEndianStructure):
-    """struct kvm_run: 2352 bytes, linux/kvm.h."""
+    """struct kvm_run: 2352 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         request_interrupt_window: int
@@ -2018,7 +2018,7 @@ class kvm_run(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2031,7 +2031,7 @@ class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio_zone(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_zone: 16 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_zone: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2048,7 +2048,7 @@ class kvm_coalesced_mmio_zone(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2061,7 +2061,7 @@ class kvm_coalesced_mmio__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio(LittleEndianStructure):
-    """struct kvm_coalesced_mmio: 24 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2080,14 +2080,14 @@ class kvm_coalesced_mmio(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring____empty_coalesced_mmio(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         coalesced_mmio: Array[kvm_coalesced_mmio]
@@ -2099,7 +2099,7 @@ class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_ring: 8 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_ring: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         first: int
@@ -2110,11 +2110,11 @@ class kvm_coalesced_mmio_ring(LittleEndianStructure):
         ("last", c_uint32),
         ("coalesced_mmio", kvm_coalesced_mmio * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_coalesced_mmio[]",)
 
 
 class kvm_translation(LittleEndianStructure):
-    """struct kvm_translation: 24 bytes, linux/kvm.h."""
+    """struct kvm_translation: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         linear_address: int
@@ -2135,7 +2135,7 @@ class kvm_translation(LittleEndianStructure):
 
 
 class kvm_interrupt(LittleEndianStructure):
-    """struct kvm_interrupt: 4 bytes, linux/kvm.h."""
+    """struct kvm_interrupt: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -2146,7 +2146,7 @@ class kvm_interrupt(LittleEndianStructure):
 
 
 class kvm_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2159,7 +2159,7 @@ class kvm_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_dirty_log(LittleEndianStructure):
-    """struct kvm_dirty_log: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_log: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2176,7 +2176,7 @@ class kvm_dirty_log(LittleEndianStructure):
 
 
 class kvm_clear_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2189,7 +2189,7 @@ class kvm_clear_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_clear_dirty_log(LittleEndianStructure):
-    """struct kvm_clear_dirty_log: 24 bytes, linux/kvm.h."""
+    """struct kvm_clear_dirty_log: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2208,14 +2208,14 @@ class kvm_clear_dirty_log(LittleEndianStructure):
 
 
 class kvm_signal_mask____empty_sigset(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_signal_mask__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         sigset: Array[c_uint8]
@@ -2227,7 +2227,7 @@ class kvm_signal_mask__anon1(LittleEndianStructure):
 
 
 class kvm_signal_mask(LittleEndianStructure):
-    """struct kvm_signal_mask: 4 bytes, linux/kvm.h."""
+    """struct kvm_signal_mask: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         len: int
@@ -2236,11 +2236,11 @@ class kvm_signal_mask(LittleEndianStructure):
         ("len", c_uint32),
         ("sigset", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "struct",)
+    _c_types_ = ("__u32", "__u8[]",)
 
 
 class kvm_tpr_access_ctl(LittleEndianStructure):
-    """struct kvm_tpr_access_ctl: 40 bytes, linux/kvm.h."""
+    """struct kvm_tpr_access_ctl: 40 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         enabled: int
@@ -2255,7 +2255,7 @@ class kvm_tpr_access_ctl(LittleEndianStructure):
 
 
 class kvm_vapic_addr(LittleEndianStructure):
-    """struct kvm_vapic_addr: 8 bytes, linux/kvm.h."""
+    """struct kvm_vapic_addr: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vapic_addr: int
@@ -2266,7 +2266,7 @@ class kvm_vapic_addr(LittleEndianStructure):
 
 
 class kvm_mp_state(LittleEndianStructure):
-    """struct kvm_mp_state: 4 bytes, linux/kvm.h."""
+    """struct kvm_mp_state: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         mp_state: int
@@ -2277,7 +2277,7 @@ class kvm_mp_state(LittleEndianStructure):
 
 
 class kvm_guest_debug(LittleEndianStructure):
-    """struct kvm_guest_debug: 8 bytes, linux/kvm.h."""
+    """struct kvm_guest_debug: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         control: int
@@ -2292,7 +2292,7 @@ class kvm_guest_debug(LittleEndianStructure):
 
 
 class kvm_ioeventfd(LittleEndianStructure):
-    """struct kvm_ioeventfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_ioeventfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         datamatch: int
@@ -2313,7 +2313,7 @@ class kvm_ioeventfd(LittleEndianStructure):
 
 
 class kvm_enable_cap(LittleEndianStructure):
-    """struct kvm_enable_cap: 104 bytes, linux/kvm.h."""
+    """struct kvm_enable_cap: 104 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         cap: int
@@ -2330,7 +2330,7 @@ class kvm_enable_cap(LittleEndianStructure):
 
 
 class kvm_irq_routing_irqchip(LittleEndianStructure):
-    """struct kvm_irq_routing_irqchip: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_irqchip: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: int
@@ -2343,7 +2343,7 @@ class kvm_irq_routing_irqchip(LittleEndianStructure):
 
 
 class kvm_irq_routing_msi__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2356,7 +2356,7 @@ class kvm_irq_routing_msi__anon1(LittleEndianUnion):
 
 
 class kvm_irq_routing_msi(LittleEndianStructure):
-    """struct kvm_irq_routing_msi: 16 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_msi: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -2375,7 +2375,7 @@ class kvm_irq_routing_msi(LittleEndianStructure):
 
 
 class kvm_irq_routing_s390_adapter(LittleEndianStructure):
-    """struct kvm_irq_routing_s390_adapter: 32 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_s390_adapter: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ind_addr: int
@@ -2394,7 +2394,7 @@ class kvm_irq_routing_s390_adapter(LittleEndianStructure):
 
 
 class kvm_irq_routing_hv_sint(LittleEndianStructure):
-    """struct kvm_irq_routing_hv_sint: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_hv_sint: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vcpu: int
@@ -2407,7 +2407,7 @@ class kvm_irq_routing_hv_sint(LittleEndianStructure):
 
 
 class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
-    """struct kvm_irq_routing_xen_evtchn: 12 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_xen_evtchn: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -2422,7 +2422,7 @@ class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
 
 
 class kvm_irq_routing_entry__u(LittleEndianUnion):
-    """union: 32 bytes, linux/kvm.h."""
+    """union: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: kvm_irq_routing_irqchip
@@ -2443,7 +2443,7 @@ class kvm_irq_routing_entry__u(LittleEndianUnion):
 
 
 class kvm_irq_routing_entry(LittleEndianStructure):
-    """struct kvm_irq_routing_entry: 48 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_entry: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gsi: int
@@ -2462,14 +2462,14 @@ class kvm_irq_routing_entry(LittleEndianStructure):
 
 
 class kvm_irq_routing____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_irq_routing__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_irq_routing_entry]
@@ -2481,7 +2481,7 @@ class kvm_irq_routing__anon1(LittleEndianStructure):
 
 
 class kvm_irq_routing(LittleEndianStructure):
-    """struct kvm_irq_routing: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -2492,11 +2492,11 @@ class kvm_irq_routing(LittleEndianStructure):
         ("flags", c_uint32),
         ("entries", kvm_irq_routing_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_irq_routing_entry[]",)
 
 
 class kvm_irqfd(LittleEndianStructure):
-    """struct kvm_irqfd: 32 bytes, linux/kvm.h."""
+    """struct kvm_irqfd: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         fd: int
@@ -2515,7 +2515,7 @@ class kvm_irqfd(LittleEndianStructure):
 
 
 class kvm_clock_data(LittleEndianStructure):
-    """struct kvm_clock_data: 48 bytes, linux/kvm.h."""
+    """struct kvm_clock_data: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         clock: int
@@ -2536,7 +2536,7 @@ class kvm_clock_data(LittleEndianStructure):
 
 
 class kvm_config_tlb(LittleEndianStructure):
-    """struct kvm_config_tlb: 24 bytes, linux/kvm.h."""
+    """struct kvm_config_tlb: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         params: int
@@ -2553,7 +2553,7 @@ class kvm_config_tlb(LittleEndianStructure):
 
 
 class kvm_dirty_tlb(LittleEndianStructure):
-    """struct kvm_dirty_tlb: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_tlb: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         bitmap: int
@@ -2566,14 +2566,14 @@ class kvm_dirty_tlb(LittleEndianStructure):
 
 
 class kvm_reg_list____empty_reg(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_reg_list__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         reg: Array[c_uint64]
@@ -2585,7 +2585,7 @@ class kvm_reg_list__anon1(LittleEndianStructure):
 
 
 class kvm_reg_list(LittleEndianStructure):
-    """struct kvm_reg_list: 8 bytes, linux/kvm.h."""
+    """struct kvm_reg_list: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         n: int
@@ -2594,11 +2594,11 @@ class kvm_reg_list(LittleEndianStructure):
         ("n", c_uint64),
         ("reg", c_uint64 * 0),
     )
-    _c_types_ = ("__u64", "struct",)
+    _c_types_ = ("__u64", "__u64[]",)
 
 
 class kvm_one_reg(LittleEndianStructure):
-    """struct kvm_one_reg: 16 bytes, linux/kvm.h."""
+    """struct kvm_one_reg: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2611,7 +2611,7 @@ class kvm_one_reg(LittleEndianStructure):
 
 
 class kvm_msi(LittleEndianStructure):
-    """struct kvm_msi: 32 bytes, linux/kvm.h."""
+    """struct kvm_msi: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -2632,7 +2632,7 @@ class kvm_msi(LittleEndianStructure):
 
 
 class kvm_arm_device_addr(LittleEndianStructure):
-    """struct kvm_arm_device_addr: 16 bytes, linux/kvm.h."""
+    """struct kvm_arm_device_addr: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2645,7 +2645,7 @@ class kvm_arm_device_addr(LittleEndianStructure):
 
 
 class kvm_create_device(LittleEndianStructure):
-    """struct kvm_create_device: 12 bytes, linux/kvm.h."""
+    """struct kvm_create_device: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2660,7 +2660,7 @@ class kvm_create_device(LittleEndianStructure):
 
 
 class kvm_device_attr(LittleEndianStructure):
-    """struct kvm_device_attr: 24 bytes, linux/kvm.h."""
+    """struct kvm_device_attr: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2677,7 +2677,7 @@ class kvm_device_attr(LittleEndianStructure):
 
 
 class kvm_vfio_spapr_tce(LittleEndianStructure):
-    """struct kvm_vfio_spapr_tce: 8 bytes, linux/kvm.h."""
+    """struct kvm_vfio_spapr_tce: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         groupfd: int
@@ -2690,7 +2690,7 @@ class kvm_vfio_spapr_tce(LittleEndianStructure):
 
 
 class kvm_s390_keyop(LittleEndianStructure):
-    """struct kvm_s390_keyop: 16 bytes, linux/kvm.h."""
+    """struct kvm_s390_keyop: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         guest_addr: int
@@ -2707,7 +2707,7 @@ class kvm_s390_keyop(LittleEndianStructure):
 
 
 class kvm_enc_region(LittleEndianStructure):
-    """struct kvm_enc_region: 16 bytes, linux/kvm.h."""
+    """struct kvm_enc_region: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2720,7 +2720,7 @@ class kvm_enc_region(LittleEndianStructure):
 
 
 class kvm_dirty_gfn(LittleEndianStructure):
-    """struct kvm_dirty_gfn: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_gfn: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2735,7 +2735,7 @@ class kvm_dirty_gfn(LittleEndianStructure):
 
 
 class kvm_stats_header(LittleEndianStructure):
-    """struct kvm_stats_header: 24 bytes, linux/kvm.h."""
+    """struct kvm_stats_header: 24 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2756,14 +2756,14 @@ class kvm_stats_header(LittleEndianStructure):
 
 
 class kvm_stats_desc____empty_name(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_stats_desc__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         name: Array[c_uint8]
@@ -2775,7 +2775,7 @@ class kvm_stats_desc__anon1(LittleEndianStructure):
 
 
 class kvm_stats_desc(LittleEndianStructure):
-    """struct kvm_stats_desc: 16 bytes, linux/kvm.h."""
+    """struct kvm_stats_desc: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2792,11 +2792,11 @@ class kvm_stats_desc(LittleEndianStructure):
         ("bucket_size", c_uint32),
         ("name", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "char[]",)
 
 
 class kvm_memory_attributes(LittleEndianStructure):
-    """struct kvm_memory_attributes: 32 bytes, linux/kvm.h."""
+    """struct kvm_memory_attributes: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -2813,7 +2813,7 @@ class kvm_memory_attributes(LittleEndianStructure):
 
 
 class kvm_create_guest_memfd(LittleEndianStructure):
-    """struct kvm_create_guest_memfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_create_guest_memfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         size: int
@@ -2828,7 +2828,7 @@ class kvm_create_guest_memfd(LittleEndianStructure):
 
 
 class kvm_pre_fault_memory(LittleEndianStructure):
-    """struct kvm_pre_fault_memory: 64 bytes, linux/kvm.h."""
+    """struct kvm_pre_fault_memory: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -2845,7 +2845,7 @@ class kvm_pre_fault_memory(LittleEndianStructure):
 
 
 class __riscv_f_ext_state(LittleEndianStructure):
-    """struct __riscv_f_ext_state: 132 bytes, asm/ptrace.h."""
+    """struct __riscv_f_ext_state: 132 bytes, alignment 4, asm/ptrace.h."""
 
     if TYPE_CHECKING:
         f: Array[c_uint32]
@@ -2858,7 +2858,7 @@ class __riscv_f_ext_state(LittleEndianStructure):
 
 
 class __riscv_d_ext_state(LittleEndianStructure):
-    """struct __riscv_d_ext_state: 264 bytes, asm/ptrace.h."""
+    """struct __riscv_d_ext_state: 264 bytes, alignment 8, asm/ptrace.h."""
 
     if TYPE_CHECKING:
         f: Array[c_uint64]
@@ -2871,7 +2871,7 @@ class __riscv_d_ext_state(LittleEndianStructure):
 
 
 class __riscv_v_ext_state(LittleEndianStructure):
-    """struct __riscv_v_ext_state: 48 bytes, asm/ptrace.h."""
+    """struct __riscv_v_ext_state: 48 bytes, alignment 8, asm/ptrace.h."""
 
     if TYPE_CHECKING:
         vstart: int

@@ -723,7 +723,7 @@ KVM_IOEVENTFD_VALID_FLAG_MASK: Final = 0x3f
 
 
 class kvm_s390_skeys(BigEndianStructure):
-    """struct kvm_s390_skeys: 64 bytes, asm/kvm.h."""
+    """struct kvm_s390_skeys: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         start_gfn: int
@@ -742,7 +742,7 @@ class kvm_s390_skeys(BigEndianStructure):
 
 
 class kvm_s390_cmma_log__anon1(BigEndianUnion):
-    """union: 8 bytes, asm/kvm.h."""
+    """union: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         remaining: int
@@ -755,7 +755,7 @@ class kvm_s390_cmma_log__anon1(BigEndianUnion):
 
 
 class kvm_s390_cmma_log(BigEndianStructure):
-    """struct kvm_s390_cmma_log: 32 bytes, asm/kvm.h."""
+    """struct kvm_s390_cmma_log: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         start_gfn: int
@@ -776,7 +776,7 @@ class kvm_s390_cmma_log(BigEndianStructure):
 
 
 class kvm_s390_mem_op__anon1__anon1(BigEndianStructure):
-    """struct: 16 bytes, asm/kvm.h."""
+    """struct: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         ar: int
@@ -793,7 +793,7 @@ class kvm_s390_mem_op__anon1__anon1(BigEndianStructure):
 
 
 class kvm_s390_mem_op__anon1(BigEndianUnion):
-    """union: 32 bytes, asm/kvm.h."""
+    """union: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         ar: int
@@ -812,7 +812,7 @@ class kvm_s390_mem_op__anon1(BigEndianUnion):
 
 
 class kvm_s390_mem_op(BigEndianStructure):
-    """struct kvm_s390_mem_op: 64 bytes, asm/kvm.h."""
+    """struct kvm_s390_mem_op: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         gaddr: int
@@ -839,7 +839,7 @@ class kvm_s390_mem_op(BigEndianStructure):
 
 
 class kvm_s390_psw(BigEndianStructure):
-    """struct kvm_s390_psw: 16 bytes, asm/kvm.h."""
+    """struct kvm_s390_psw: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         mask: int
@@ -852,7 +852,7 @@ class kvm_s390_psw(BigEndianStructure):
 
 
 class kvm_s390_interrupt(BigEndianStructure):
-    """struct kvm_s390_interrupt: 16 bytes, asm/kvm.h."""
+    """struct kvm_s390_interrupt: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -867,7 +867,7 @@ class kvm_s390_interrupt(BigEndianStructure):
 
 
 class kvm_s390_io_info(BigEndianStructure):
-    """struct kvm_s390_io_info: 12 bytes, asm/kvm.h."""
+    """struct kvm_s390_io_info: 12 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         subchannel_id: int
@@ -884,7 +884,7 @@ class kvm_s390_io_info(BigEndianStructure):
 
 
 class kvm_s390_ext_info(BigEndianStructure):
-    """struct kvm_s390_ext_info: 16 bytes, asm/kvm.h."""
+    """struct kvm_s390_ext_info: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         ext_params: int
@@ -899,7 +899,7 @@ class kvm_s390_ext_info(BigEndianStructure):
 
 
 class kvm_s390_pgm_info(BigEndianStructure):
-    """struct kvm_s390_pgm_info: 40 bytes, asm/kvm.h."""
+    """struct kvm_s390_pgm_info: 40 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         trans_exc_code: int
@@ -934,7 +934,7 @@ class kvm_s390_pgm_info(BigEndianStructure):
 
 
 class kvm_s390_prefix_info(BigEndianStructure):
-    """struct kvm_s390_prefix_info: 4 bytes, asm/kvm.h."""
+    """struct kvm_s390_prefix_info: 4 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -945,7 +945,7 @@ class kvm_s390_prefix_info(BigEndianStructure):
 
 
 class kvm_s390_extcall_info(BigEndianStructure):
-    """struct kvm_s390_extcall_info: 2 bytes, asm/kvm.h."""
+    """struct kvm_s390_extcall_info: 2 bytes, alignment 2, asm/kvm.h."""
 
     if TYPE_CHECKING:
         code: int
@@ -956,7 +956,7 @@ class kvm_s390_extcall_info(BigEndianStructure):
 
 
 class kvm_s390_emerg_info(BigEndianStructure):
-    """struct kvm_s390_emerg_info: 2 bytes, asm/kvm.h."""
+    """struct kvm_s390_emerg_info: 2 bytes, alignment 2, asm/kvm.h."""
 
     if TYPE_CHECKING:
         code: int
@@ -967,7 +967,7 @@ class kvm_s390_emerg_info(BigEndianStructure):
 
 
 class kvm_s390_stop_info(BigEndianStructure):
-    """struct kvm_s390_stop_info: 4 bytes, asm/kvm.h."""
+    """struct kvm_s390_stop_info: 4 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -978,7 +978,7 @@ class kvm_s390_stop_info(BigEndianStructure):
 
 
 class kvm_s390_mchk_info(BigEndianStructure):
-    """struct kvm_s390_mchk_info: 48 bytes, asm/kvm.h."""
+    """struct kvm_s390_mchk_info: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         cr14: int
@@ -999,7 +999,7 @@ class kvm_s390_mchk_info(BigEndianStructure):
 
 
 class kvm_s390_irq__u(BigEndianUnion):
-    """union: 64 bytes, asm/kvm.h."""
+    """union: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         io: kvm_s390_io_info
@@ -1026,7 +1026,7 @@ class kvm_s390_irq__u(BigEndianUnion):
 
 
 class kvm_s390_irq(BigEndianStructure):
-    """struct kvm_s390_irq: 72 bytes, asm/kvm.h."""
+    """struct kvm_s390_irq: 72 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1039,7 +1039,7 @@ class kvm_s390_irq(BigEndianStructure):
 
 
 class kvm_s390_irq_state(BigEndianStructure):
-    """struct kvm_s390_irq_state: 32 bytes, asm/kvm.h."""
+    """struct kvm_s390_irq_state: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         buf: int
@@ -1056,7 +1056,7 @@ class kvm_s390_irq_state(BigEndianStructure):
 
 
 class kvm_s390_ucas_mapping(BigEndianStructure):
-    """struct kvm_s390_ucas_mapping: 24 bytes, asm/kvm.h."""
+    """struct kvm_s390_ucas_mapping: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         user_addr: int
@@ -1071,7 +1071,7 @@ class kvm_s390_ucas_mapping(BigEndianStructure):
 
 
 class kvm_s390_pv_sec_parm(BigEndianStructure):
-    """struct kvm_s390_pv_sec_parm: 16 bytes, asm/kvm.h."""
+    """struct kvm_s390_pv_sec_parm: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         origin: int
@@ -1084,7 +1084,7 @@ class kvm_s390_pv_sec_parm(BigEndianStructure):
 
 
 class kvm_s390_pv_unp(BigEndianStructure):
-    """struct kvm_s390_pv_unp: 24 bytes, asm/kvm.h."""
+    """struct kvm_s390_pv_unp: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1099,7 +1099,7 @@ class kvm_s390_pv_unp(BigEndianStructure):
 
 
 class kvm_s390_pv_dmp(BigEndianStructure):
-    """struct kvm_s390_pv_dmp: 64 bytes, asm/kvm.h."""
+    """struct kvm_s390_pv_dmp: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         subcmd: int
@@ -1118,7 +1118,7 @@ class kvm_s390_pv_dmp(BigEndianStructure):
 
 
 class kvm_s390_pv_info_dump(BigEndianStructure):
-    """struct kvm_s390_pv_info_dump: 24 bytes, asm/kvm.h."""
+    """struct kvm_s390_pv_info_dump: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         dump_cpu_buffer_len: int
@@ -1133,7 +1133,7 @@ class kvm_s390_pv_info_dump(BigEndianStructure):
 
 
 class kvm_s390_pv_info_vm(BigEndianStructure):
-    """struct kvm_s390_pv_info_vm: 64 bytes, asm/kvm.h."""
+    """struct kvm_s390_pv_info_vm: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         inst_calls_list: Array[c_uint64]
@@ -1152,7 +1152,7 @@ class kvm_s390_pv_info_vm(BigEndianStructure):
 
 
 class kvm_s390_pv_info_header(BigEndianStructure):
-    """struct kvm_s390_pv_info_header: 16 bytes, asm/kvm.h."""
+    """struct kvm_s390_pv_info_header: 16 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -1169,7 +1169,7 @@ class kvm_s390_pv_info_header(BigEndianStructure):
 
 
 class kvm_s390_pv_info__anon1(BigEndianUnion):
-    """union: 64 bytes, asm/kvm.h."""
+    """union: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         dump: kvm_s390_pv_info_dump
@@ -1182,7 +1182,7 @@ class kvm_s390_pv_info__anon1(BigEndianUnion):
 
 
 class kvm_s390_pv_info(BigEndianStructure):
-    """struct kvm_s390_pv_info: 80 bytes, asm/kvm.h."""
+    """struct kvm_s390_pv_info: 80 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         header: kvm_s390_pv_info_header
@@ -1197,7 +1197,7 @@ class kvm_s390_pv_info(BigEndianStructure):
 
 
 class kvm_pv_cmd(BigEndianStructure):
-    """struct kvm_pv_cmd: 32 bytes, asm/kvm.h."""
+    """struct kvm_pv_cmd: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         cmd: int
@@ -1218,7 +1218,7 @@ class kvm_pv_cmd(BigEndianStructure):
 
 
 class kvm_s390_zpci_op__u__reg_aen(BigEndianStructure):
-    """struct: 32 bytes, asm/kvm.h."""
+    """struct: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         ibv: int
@@ -1241,7 +1241,7 @@ class kvm_s390_zpci_op__u__reg_aen(BigEndianStructure):
 
 
 class kvm_s390_zpci_op__u(BigEndianUnion):
-    """union: 64 bytes, asm/kvm.h."""
+    """union: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         reg_aen: kvm_s390_zpci_op__u__reg_aen
@@ -1254,7 +1254,7 @@ class kvm_s390_zpci_op__u(BigEndianUnion):
 
 
 class kvm_s390_zpci_op(BigEndianStructure):
-    """struct kvm_s390_zpci_op: 72 bytes, asm/kvm.h."""
+    """struct kvm_s390_zpci_op: 72 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         fh: int
@@ -1271,7 +1271,7 @@ class kvm_s390_zpci_op(BigEndianStructure):
 
 
 class kvm_s390_io_adapter(BigEndianStructure):
-    """struct kvm_s390_io_adapter: 8 bytes, asm/kvm.h."""
+    """struct kvm_s390_io_adapter: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -1290,7 +1290,7 @@ class kvm_s390_io_adapter(BigEndianStructure):
 
 
 class kvm_s390_ais_req(BigEndianStructure):
-    """struct kvm_s390_ais_req: 4 bytes, asm/kvm.h."""
+    """struct kvm_s390_ais_req: 4 bytes, alignment 2, asm/kvm.h."""
 
     if TYPE_CHECKING:
         isc: int
@@ -1303,7 +1303,7 @@ class kvm_s390_ais_req(BigEndianStructure):
 
 
 class kvm_s390_ais_all(BigEndianStructure):
-    """struct kvm_s390_ais_all: 2 bytes, asm/kvm.h."""
+    """struct kvm_s390_ais_all: 2 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         simm: int
@@ -1316,7 +1316,7 @@ class kvm_s390_ais_all(BigEndianStructure):
 
 
 class kvm_s390_io_adapter_req(BigEndianStructure):
-    """struct kvm_s390_io_adapter_req: 16 bytes, asm/kvm.h."""
+    """struct kvm_s390_io_adapter_req: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -1335,7 +1335,7 @@ class kvm_s390_io_adapter_req(BigEndianStructure):
 
 
 class kvm_s390_vm_tod_clock(BigEndianStructure):
-    """struct kvm_s390_vm_tod_clock: 16 bytes, asm/kvm.h."""
+    """struct kvm_s390_vm_tod_clock: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         epoch_idx: int
@@ -1348,7 +1348,7 @@ class kvm_s390_vm_tod_clock(BigEndianStructure):
 
 
 class kvm_s390_vm_cpu_processor(BigEndianStructure):
-    """struct kvm_s390_vm_cpu_processor: 2064 bytes, asm/kvm.h."""
+    """struct kvm_s390_vm_cpu_processor: 2064 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         cpuid: int
@@ -1365,7 +1365,7 @@ class kvm_s390_vm_cpu_processor(BigEndianStructure):
 
 
 class kvm_s390_vm_cpu_machine(BigEndianStructure):
-    """struct kvm_s390_vm_cpu_machine: 4112 bytes, asm/kvm.h."""
+    """struct kvm_s390_vm_cpu_machine: 4112 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         cpuid: int
@@ -1384,7 +1384,7 @@ class kvm_s390_vm_cpu_machine(BigEndianStructure):
 
 
 class kvm_s390_vm_cpu_feat(BigEndianStructure):
-    """struct kvm_s390_vm_cpu_feat: 128 bytes, asm/kvm.h."""
+    """struct kvm_s390_vm_cpu_feat: 128 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         feat: Array[c_uint64]
@@ -1395,7 +1395,7 @@ class kvm_s390_vm_cpu_feat(BigEndianStructure):
 
 
 class kvm_s390_vm_cpu_subfunc(BigEndianStructure):
-    """struct kvm_s390_vm_cpu_subfunc: 2048 bytes, asm/kvm.h."""
+    """struct kvm_s390_vm_cpu_subfunc: 2048 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         plo: Array[c_uint8]
@@ -1442,7 +1442,7 @@ class kvm_s390_vm_cpu_subfunc(BigEndianStructure):
 
 
 class kvm_s390_vm_cpu_uv_feat__anon1__anon1(BigEndianStructure):
-    """struct: 8 bytes, asm/kvm.h."""
+    """struct: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         ap: int
@@ -1457,7 +1457,7 @@ class kvm_s390_vm_cpu_uv_feat__anon1__anon1(BigEndianStructure):
 
 
 class kvm_s390_vm_cpu_uv_feat__anon1(BigEndianUnion):
-    """union: 8 bytes, asm/kvm.h."""
+    """union: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         ap: int
@@ -1472,7 +1472,7 @@ class kvm_s390_vm_cpu_uv_feat__anon1(BigEndianUnion):
 
 
 class kvm_s390_vm_cpu_uv_feat(BigEndianStructure):
-    """struct kvm_s390_vm_cpu_uv_feat: 8 bytes, asm/kvm.h."""
+    """struct kvm_s390_vm_cpu_uv_feat: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         ap: int
@@ -1486,7 +1486,7 @@ class kvm_s390_vm_cpu_uv_feat(BigEndianStructure):
 
 
 class kvm_regs(BigEndianStructure):
-    """struct kvm_regs: 128 bytes, asm/kvm.h."""
+    """struct kvm_regs: 128 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         gprs: Array[c_uint64]
@@ -1497,7 +1497,7 @@ class kvm_regs(BigEndianStructure):
 
 
 class kvm_sregs(BigEndianStructure):
-    """struct kvm_sregs: 192 bytes, asm/kvm.h."""
+    """struct kvm_sregs: 192 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         acrs: Array[c_uint32]
@@ -1510,7 +1510,7 @@ class kvm_sregs(BigEndianStructure):
 
 
 class kvm_fpu(BigEndianStructure):
-    """struct kvm_fpu: 136 bytes, asm/kvm.h."""
+    """struct kvm_fpu: 136 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         fpc: int
@@ -1523,7 +1523,7 @@ class kvm_fpu(BigEndianStructure):
 
 
 class kvm_debug_exit_arch(BigEndianStructure):
-    """struct kvm_debug_exit_arch: 16 bytes, asm/kvm.h."""
+    """struct kvm_debug_exit_arch: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1538,7 +1538,7 @@ class kvm_debug_exit_arch(BigEndianStructure):
 
 
 class kvm_hw_breakpoint(BigEndianStructure):
-    """struct kvm_hw_breakpoint: 32 bytes, asm/kvm.h."""
+    """struct kvm_hw_breakpoint: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -1557,7 +1557,7 @@ class kvm_hw_breakpoint(BigEndianStructure):
 
 
 class kvm_guest_debug_arch(BigEndianStructure):
-    """struct kvm_guest_debug_arch: 16 bytes, asm/kvm.h."""
+    """struct kvm_guest_debug_arch: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         nr_hw_bp: int
@@ -1572,7 +1572,7 @@ class kvm_guest_debug_arch(BigEndianStructure):
 
 
 class kvm_sync_regs__anon1(BigEndianUnion):
-    """union: 512 bytes, asm/kvm.h."""
+    """union: 512 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vrs: Array[Array[c_uint64]]
@@ -1585,7 +1585,7 @@ class kvm_sync_regs__anon1(BigEndianUnion):
 
 
 class kvm_sync_regs__anon2__anon1(BigEndianStructure):
-    """struct: 64 bytes, asm/kvm.h."""
+    """struct: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         reserved1: Array[c_uint64]
@@ -1602,7 +1602,7 @@ class kvm_sync_regs__anon2__anon1(BigEndianStructure):
 
 
 class kvm_sync_regs__anon2(BigEndianUnion):
-    """union: 256 bytes, asm/kvm.h."""
+    """union: 256 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         sdnx: Array[c_uint8]
@@ -1619,7 +1619,7 @@ class kvm_sync_regs__anon2(BigEndianUnion):
 
 
 class kvm_sync_regs(BigEndianStructure):
-    """struct kvm_sync_regs: 1984 bytes, asm/kvm.h."""
+    """struct kvm_sync_regs: 1984 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         prefix: int
@@ -1678,7 +1678,7 @@ class kvm_sync_regs(BigEndianStructure):
 
 
 class kvm_userspace_memory_region(BigEndianStructure):
-    """struct kvm_userspace_memory_region: 32 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1697,7 +1697,7 @@ class kvm_userspace_memory_region(BigEndianStructure):
 
 
 class kvm_userspace_memory_region2(BigEndianStructure):
-    """struct kvm_userspace_memory_region2: 160 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region2: 160 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -1724,7 +1724,7 @@ class kvm_userspace_memory_region2(BigEndianStructure):
 
 
 class kvm_irq_level__anon1(BigEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1737,7 +1737,7 @@ class kvm_irq_level__anon1(BigEndianUnion):
 
 
 class kvm_irq_level(BigEndianStructure):
-    """struct kvm_irq_level: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_level: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -1752,7 +1752,7 @@ class kvm_irq_level(BigEndianStructure):
 
 
 class kvm_irqchip__chip(BigEndianUnion):
-    """union: 512 bytes, linux/kvm.h."""
+    """union: 512 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dummy: Array[c_uint8]
@@ -1763,7 +1763,7 @@ class kvm_irqchip__chip(BigEndianUnion):
 
 
 class kvm_irqchip(BigEndianStructure):
-    """struct kvm_irqchip: 520 bytes, linux/kvm.h."""
+    """struct kvm_irqchip: 520 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         chip_id: int
@@ -1778,7 +1778,7 @@ class kvm_irqchip(BigEndianStructure):
 
 
 class kvm_pit_config(BigEndianStructure):
-    """struct kvm_pit_config: 64 bytes, linux/kvm.h."""
+    """struct kvm_pit_config: 64 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1791,7 +1791,7 @@ class kvm_pit_config(BigEndianStructure):
 
 
 class kvm_hyperv_exit__u__synic(BigEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1810,7 +1810,7 @@ class kvm_hyperv_exit__u__synic(BigEndianStructure):
 
 
 class kvm_hyperv_exit__u__hcall(BigEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         input: int
@@ -1825,7 +1825,7 @@ class kvm_hyperv_exit__u__hcall(BigEndianStructure):
 
 
 class kvm_hyperv_exit__u__syndbg(BigEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -1848,7 +1848,7 @@ class kvm_hyperv_exit__u__syndbg(BigEndianStructure):
 
 
 class kvm_hyperv_exit__u(BigEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         synic: kvm_hyperv_exit__u__synic
@@ -1863,7 +1863,7 @@ class kvm_hyperv_exit__u(BigEndianUnion):
 
 
 class kvm_hyperv_exit(BigEndianStructure):
-    """struct kvm_hyperv_exit: 56 bytes, linux/kvm.h."""
+    """struct kvm_hyperv_exit: 56 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1878,7 +1878,7 @@ class kvm_hyperv_exit(BigEndianStructure):
 
 
 class kvm_xen_exit__u__hcall(BigEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -1897,7 +1897,7 @@ class kvm_xen_exit__u__hcall(BigEndianStructure):
 
 
 class kvm_xen_exit__u(BigEndianUnion):
-    """union: 72 bytes, linux/kvm.h."""
+    """union: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hcall: kvm_xen_exit__u__hcall
@@ -1908,7 +1908,7 @@ class kvm_xen_exit__u(BigEndianUnion):
 
 
 class kvm_xen_exit(BigEndianStructure):
-    """struct kvm_xen_exit: 80 bytes, linux/kvm.h."""
+    """struct kvm_xen_exit: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1921,7 +1921,7 @@ class kvm_xen_exit(BigEndianStructure):
 
 
 class kvm_exit_snp_req_certs(BigEndianStructure):
-    """struct kvm_exit_snp_req_certs: 24 bytes, linux/kvm.h."""
+    """struct kvm_exit_snp_req_certs: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -1936,7 +1936,7 @@ class kvm_exit_snp_req_certs(BigEndianStructure):
 
 
 class kvm_run__hw(BigEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_exit_reason: int
@@ -1947,7 +1947,7 @@ class kvm_run__hw(BigEndianStructure):
 
 
 class kvm_run__fail_entry(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_entry_failure_reason: int
@@ -1960,7 +1960,7 @@ class kvm_run__fail_entry(BigEndianStructure):
 
 
 class kvm_run__ex(BigEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         exception: int
@@ -1973,7 +1973,7 @@ class kvm_run__ex(BigEndianStructure):
 
 
 class kvm_run__io(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         direction: int
@@ -1992,7 +1992,7 @@ class kvm_run__io(BigEndianStructure):
 
 
 class kvm_run__debug(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         arch: kvm_debug_exit_arch
@@ -2003,7 +2003,7 @@ class kvm_run__debug(BigEndianStructure):
 
 
 class kvm_run__mmio(BigEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2020,7 +2020,7 @@ class kvm_run__mmio(BigEndianStructure):
 
 
 class kvm_run__iocsr_io(BigEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2037,7 +2037,7 @@ class kvm_run__iocsr_io(BigEndianStructure):
 
 
 class kvm_run__hypercall__anon1(BigEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -2050,7 +2050,7 @@ class kvm_run__hypercall__anon1(BigEndianUnion):
 
 
 class kvm_run__hypercall(BigEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -2069,7 +2069,7 @@ class kvm_run__hypercall(BigEndianStructure):
 
 
 class kvm_run__tpr_access(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         rip: int
@@ -2084,7 +2084,7 @@ class kvm_run__tpr_access(BigEndianStructure):
 
 
 class kvm_run__s390_sieic(BigEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         icptcode: int
@@ -2099,7 +2099,7 @@ class kvm_run__s390_sieic(BigEndianStructure):
 
 
 class kvm_run__s390_ucontrol(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         trans_exc_code: int
@@ -2112,7 +2112,7 @@ class kvm_run__s390_ucontrol(BigEndianStructure):
 
 
 class kvm_run__dcr(BigEndianStructure):
-    """struct: 12 bytes, linux/kvm.h."""
+    """struct: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dcrn: int
@@ -2127,7 +2127,7 @@ class kvm_run__dcr(BigEndianStructure):
 
 
 class kvm_run__internal(BigEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -2142,7 +2142,7 @@ class kvm_run__internal(BigEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1__anon1(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -2155,7 +2155,7 @@ class kvm_run__emulation_failure__anon1__anon1(BigEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1(BigEndianUnion):
-    """union: 16 bytes, linux/kvm.h."""
+    """union: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -2168,7 +2168,7 @@ class kvm_run__emulation_failure__anon1(BigEndianUnion):
 
 
 class kvm_run__emulation_failure(BigEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -2187,7 +2187,7 @@ class kvm_run__emulation_failure(BigEndianStructure):
 
 
 class kvm_run__osi(BigEndianStructure):
-    """struct: 256 bytes, linux/kvm.h."""
+    """struct: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gprs: Array[c_uint64]
@@ -2198,7 +2198,7 @@ class kvm_run__osi(BigEndianStructure):
 
 
 class kvm_run__papr_hcall(BigEndianStructure):
-    """struct: 88 bytes, linux/kvm.h."""
+    """struct: 88 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -2213,7 +2213,7 @@ class kvm_run__papr_hcall(BigEndianStructure):
 
 
 class kvm_run__s390_tsch(BigEndianStructure):
-    """struct: 20 bytes, linux/kvm.h."""
+    """struct: 20 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         subchannel_id: int
@@ -2234,7 +2234,7 @@ class kvm_run__s390_tsch(BigEndianStructure):
 
 
 class kvm_run__epr(BigEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         epr: int
@@ -2245,7 +2245,7 @@ class kvm_run__epr(BigEndianStructure):
 
 
 class kvm_run__system_event__anon1(BigEndianUnion):
-    """union: 128 bytes, linux/kvm.h."""
+    """union: 128 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2258,7 +2258,7 @@ class kvm_run__system_event__anon1(BigEndianUnion):
 
 
 class kvm_run__system_event(BigEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2275,7 +2275,7 @@ class kvm_run__system_event(BigEndianStructure):
 
 
 class kvm_run__s390_stsi(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2296,7 +2296,7 @@ class kvm_run__s390_stsi(BigEndianStructure):
 
 
 class kvm_run__eoi(BigEndianStructure):
-    """struct: 1 bytes, linux/kvm.h."""
+    """struct: 1 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vector: int
@@ -2307,7 +2307,7 @@ class kvm_run__eoi(BigEndianStructure):
 
 
 class kvm_run__arm_nisv(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         esr_iss: int
@@ -2320,7 +2320,7 @@ class kvm_run__arm_nisv(BigEndianStructure):
 
 
 class kvm_run__msr(BigEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         error: int
@@ -2339,7 +2339,7 @@ class kvm_run__msr(BigEndianStructure):
 
 
 class kvm_run__riscv_sbi(BigEndianStructure):
-    """struct: 80 bytes, linux/kvm.h."""
+    """struct: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         extension_id: int
@@ -2356,7 +2356,7 @@ class kvm_run__riscv_sbi(BigEndianStructure):
 
 
 class kvm_run__riscv_csr(BigEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         csr_num: int
@@ -2373,7 +2373,7 @@ class kvm_run__riscv_csr(BigEndianStructure):
 
 
 class kvm_run__notify(BigEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2384,7 +2384,7 @@ class kvm_run__notify(BigEndianStructure):
 
 
 class kvm_run__memory_fault(BigEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2399,7 +2399,7 @@ class kvm_run__memory_fault(BigEndianStructure):
 
 
 class kvm_run__tdx__unknown(BigEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2412,7 +2412,7 @@ class kvm_run__tdx__unknown(BigEndianStructure):
 
 
 class kvm_run__tdx__get_quote(BigEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2427,7 +2427,7 @@ class kvm_run__tdx__get_quote(BigEndianStructure):
 
 
 class kvm_run__tdx__get_tdvmcall_info(BigEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2448,7 +2448,7 @@ class kvm_run__tdx__get_tdvmcall_info(BigEndianStructure):
 
 
 class kvm_run__tdx__setup_event_notify(BigEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -2461,7 +2461,7 @@ class kvm_run__tdx__setup_event_notify(BigEndianStructure):
 
 
 class kvm_run__tdx__anon1(BigEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         unknown: kvm_run__tdx__unknown
@@ -2478,7 +2478,7 @@ class kvm_run__tdx__anon1(BigEndianUnion):
 
 
 class kvm_run__tdx(BigEndianStructure):
-    """struct: 64 bytes, linux/kvm.h."""
+    """struct: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2497,7 +2497,7 @@ class kvm_run__tdx(BigEndianStructure):
 
 
 class kvm_run__arm_sea(BigEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2514,7 +2514,7 @@ class kvm_run__arm_sea(BigEndianStructure):
 
 
 class kvm_run__anon1(BigEndianUnion):
-    """union: 256 bytes, linux/kvm.h."""
+    """union: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hw: kvm_run__hw
@@ -2591,7 +2591,7 @@ class kvm_run__anon1(BigEndianUnion):
 
 
 class kvm_run__s(BigEndianUnion):
-    """union: 2048 bytes, linux/kvm.h."""
+    """union: 2048 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         regs: kvm_sync_regs
@@ -2604,7 +2604,7 @@ class kvm_run__s(BigEndianUnion):
 
 
 class kvm_run(BigEndianStructure):
-    """struct kvm_run: 2368 bytes, linux/kvm.h."""
+    """struct kvm_run: 2368 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         request_interrupt_window: int
@@ -2677,7 +2677,7 @@ class kvm_run(BigEndianStructure):
 
 
 class kvm_coalesced_mmio_zone__anon1(BigEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2690,7 +2690,7 @@ class kvm_coalesced_mmio_zone__anon1(BigEndianUnion):
 
 
 class kvm_coalesced_mmio_zone(BigEndianStructure):
-    """struct kvm_coalesced_mmio_zone: 16 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_zone: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -2707,7 +2707,7 @@ class kvm_coalesced_mmio_zone(BigEndianStructure):
 
 
 class kvm_coalesced_mmio__anon1(BigEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -2720,7 +2720,7 @@ class kvm_coalesced_mmio__anon1(BigEndianUnion):
 
 
 class kvm_coalesced_mmio(BigEndianStructure):
-    """struct kvm_coalesced_mmio: 24 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2739,14 +2739,14 @@ class kvm_coalesced_mmio(BigEndianStructure):
 
 
 class kvm_coalesced_mmio_ring____empty_coalesced_mmio(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_coalesced_mmio_ring__anon1(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         coalesced_mmio: Array[kvm_coalesced_mmio]
@@ -2758,7 +2758,7 @@ class kvm_coalesced_mmio_ring__anon1(BigEndianStructure):
 
 
 class kvm_coalesced_mmio_ring(BigEndianStructure):
-    """struct kvm_coalesced_mmio_ring: 8 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_ring: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         first: int
@@ -2769,11 +2769,11 @@ class kvm_coalesced_mmio_ring(BigEndianStructure):
         ("last", c_uint32),
         ("coalesced_mmio", kvm_coalesced_mmio * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_coalesced_mmio[]",)
 
 
 class kvm_translation(BigEndianStructure):
-    """struct kvm_translation: 24 bytes, linux/kvm.h."""
+    """struct kvm_translation: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         linear_address: int
@@ -2794,7 +2794,7 @@ class kvm_translation(BigEndianStructure):
 
 
 class kvm_interrupt(BigEndianStructure):
-    """struct kvm_interrupt: 4 bytes, linux/kvm.h."""
+    """struct kvm_interrupt: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -2805,7 +2805,7 @@ class kvm_interrupt(BigEndianStructure):
 
 
 class kvm_dirty_log__anon1(BigEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2818,7 +2818,7 @@ class kvm_dirty_log__anon1(BigEndianUnion):
 
 
 class kvm_dirty_log(BigEndianStructure):
-    """struct kvm_dirty_log: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_log: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2835,7 +2835,7 @@ class kvm_dirty_log(BigEndianStructure):
 
 
 class kvm_clear_dirty_log__anon1(BigEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -2848,7 +2848,7 @@ class kvm_clear_dirty_log__anon1(BigEndianUnion):
 
 
 class kvm_clear_dirty_log(BigEndianStructure):
-    """struct kvm_clear_dirty_log: 24 bytes, linux/kvm.h."""
+    """struct kvm_clear_dirty_log: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2867,14 +2867,14 @@ class kvm_clear_dirty_log(BigEndianStructure):
 
 
 class kvm_signal_mask____empty_sigset(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_signal_mask__anon1(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         sigset: Array[c_uint8]
@@ -2886,7 +2886,7 @@ class kvm_signal_mask__anon1(BigEndianStructure):
 
 
 class kvm_signal_mask(BigEndianStructure):
-    """struct kvm_signal_mask: 4 bytes, linux/kvm.h."""
+    """struct kvm_signal_mask: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         len: int
@@ -2895,11 +2895,11 @@ class kvm_signal_mask(BigEndianStructure):
         ("len", c_uint32),
         ("sigset", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "struct",)
+    _c_types_ = ("__u32", "__u8[]",)
 
 
 class kvm_tpr_access_ctl(BigEndianStructure):
-    """struct kvm_tpr_access_ctl: 40 bytes, linux/kvm.h."""
+    """struct kvm_tpr_access_ctl: 40 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         enabled: int
@@ -2914,7 +2914,7 @@ class kvm_tpr_access_ctl(BigEndianStructure):
 
 
 class kvm_vapic_addr(BigEndianStructure):
-    """struct kvm_vapic_addr: 8 bytes, linux/kvm.h."""
+    """struct kvm_vapic_addr: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vapic_addr: int
@@ -2925,7 +2925,7 @@ class kvm_vapic_addr(BigEndianStructure):
 
 
 class kvm_mp_state(BigEndianStructure):
-    """struct kvm_mp_state: 4 bytes, linux/kvm.h."""
+    """struct kvm_mp_state: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         mp_state: int
@@ -2936,7 +2936,7 @@ class kvm_mp_state(BigEndianStructure):
 
 
 class kvm_guest_debug(BigEndianStructure):
-    """struct kvm_guest_debug: 24 bytes, linux/kvm.h."""
+    """struct kvm_guest_debug: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         control: int
@@ -2951,7 +2951,7 @@ class kvm_guest_debug(BigEndianStructure):
 
 
 class kvm_ioeventfd(BigEndianStructure):
-    """struct kvm_ioeventfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_ioeventfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         datamatch: int
@@ -2972,7 +2972,7 @@ class kvm_ioeventfd(BigEndianStructure):
 
 
 class kvm_enable_cap(BigEndianStructure):
-    """struct kvm_enable_cap: 104 bytes, linux/kvm.h."""
+    """struct kvm_enable_cap: 104 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         cap: int
@@ -2989,7 +2989,7 @@ class kvm_enable_cap(BigEndianStructure):
 
 
 class kvm_irq_routing_irqchip(BigEndianStructure):
-    """struct kvm_irq_routing_irqchip: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_irqchip: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: int
@@ -3002,7 +3002,7 @@ class kvm_irq_routing_irqchip(BigEndianStructure):
 
 
 class kvm_irq_routing_msi__anon1(BigEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -3015,7 +3015,7 @@ class kvm_irq_routing_msi__anon1(BigEndianUnion):
 
 
 class kvm_irq_routing_msi(BigEndianStructure):
-    """struct kvm_irq_routing_msi: 16 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_msi: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -3034,7 +3034,7 @@ class kvm_irq_routing_msi(BigEndianStructure):
 
 
 class kvm_irq_routing_s390_adapter(BigEndianStructure):
-    """struct kvm_irq_routing_s390_adapter: 32 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_s390_adapter: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ind_addr: int
@@ -3053,7 +3053,7 @@ class kvm_irq_routing_s390_adapter(BigEndianStructure):
 
 
 class kvm_irq_routing_hv_sint(BigEndianStructure):
-    """struct kvm_irq_routing_hv_sint: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_hv_sint: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vcpu: int
@@ -3066,7 +3066,7 @@ class kvm_irq_routing_hv_sint(BigEndianStructure):
 
 
 class kvm_irq_routing_xen_evtchn(BigEndianStructure):
-    """struct kvm_irq_routing_xen_evtchn: 12 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_xen_evtchn: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -3081,7 +3081,7 @@ class kvm_irq_routing_xen_evtchn(BigEndianStructure):
 
 
 class kvm_irq_routing_entry__u(BigEndianUnion):
-    """union: 32 bytes, linux/kvm.h."""
+    """union: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: kvm_irq_routing_irqchip
@@ -3102,7 +3102,7 @@ class kvm_irq_routing_entry__u(BigEndianUnion):
 
 
 class kvm_irq_routing_entry(BigEndianStructure):
-    """struct kvm_irq_routing_entry: 48 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_entry: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gsi: int
@@ -3121,14 +3121,14 @@ class kvm_irq_routing_entry(BigEndianStructure):
 
 
 class kvm_irq_routing____empty_entries(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_irq_routing__anon1(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_irq_routing_entry]
@@ -3140,7 +3140,7 @@ class kvm_irq_routing__anon1(BigEndianStructure):
 
 
 class kvm_irq_routing(BigEndianStructure):
-    """struct kvm_irq_routing: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -3151,11 +3151,11 @@ class kvm_irq_routing(BigEndianStructure):
         ("flags", c_uint32),
         ("entries", kvm_irq_routing_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_irq_routing_entry[]",)
 
 
 class kvm_irqfd(BigEndianStructure):
-    """struct kvm_irqfd: 32 bytes, linux/kvm.h."""
+    """struct kvm_irqfd: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         fd: int
@@ -3174,7 +3174,7 @@ class kvm_irqfd(BigEndianStructure):
 
 
 class kvm_clock_data(BigEndianStructure):
-    """struct kvm_clock_data: 48 bytes, linux/kvm.h."""
+    """struct kvm_clock_data: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         clock: int
@@ -3195,7 +3195,7 @@ class kvm_clock_data(BigEndianStructure):
 
 
 class kvm_config_tlb(BigEndianStructure):
-    """struct kvm_config_tlb: 24 bytes, linux/kvm.h."""
+    """struct kvm_config_tlb: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         params: int
@@ -3212,7 +3212,7 @@ class kvm_config_tlb(BigEndianStructure):
 
 
 class kvm_dirty_tlb(BigEndianStructure):
-    """struct kvm_dirty_tlb: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_tlb: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         bitmap: int
@@ -3225,14 +3225,14 @@ class kvm_dirty_tlb(BigEndianStructure):
 
 
 class kvm_reg_list____empty_reg(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_reg_list__anon1(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         reg: Array[c_uint64]
@@ -3244,7 +3244,7 @@ class kvm_reg_list__anon1(BigEndianStructure):
 
 
 class kvm_reg_list(BigEndianStructure):
-    """struct kvm_reg_list: 8 bytes, linux/kvm.h."""
+    """struct kvm_reg_list: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         n: int
@@ -3253,11 +3253,11 @@ class kvm_reg_list(BigEndianStructure):
         ("n", c_uint64),
         ("reg", c_uint64 * 0),
     )
-    _c_types_ = ("__u64", "struct",)
+    _c_types_ = ("__u64", "__u64[]",)
 
 
 class kvm_one_reg(BigEndianStructure):
-    """struct kvm_one_reg: 16 bytes, linux/kvm.h."""
+    """struct kvm_one_reg: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -3270,7 +3270,7 @@ class kvm_one_reg(BigEndianStructure):
 
 
 class kvm_msi(BigEndianStructure):
-    """struct kvm_msi: 32 bytes, linux/kvm.h."""
+    """struct kvm_msi: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -3291,7 +3291,7 @@ class kvm_msi(BigEndianStructure):
 
 
 class kvm_arm_device_addr(BigEndianStructure):
-    """struct kvm_arm_device_addr: 16 bytes, linux/kvm.h."""
+    """struct kvm_arm_device_addr: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -3304,7 +3304,7 @@ class kvm_arm_device_addr(BigEndianStructure):
 
 
 class kvm_create_device(BigEndianStructure):
-    """struct kvm_create_device: 12 bytes, linux/kvm.h."""
+    """struct kvm_create_device: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -3319,7 +3319,7 @@ class kvm_create_device(BigEndianStructure):
 
 
 class kvm_device_attr(BigEndianStructure):
-    """struct kvm_device_attr: 24 bytes, linux/kvm.h."""
+    """struct kvm_device_attr: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3336,7 +3336,7 @@ class kvm_device_attr(BigEndianStructure):
 
 
 class kvm_vfio_spapr_tce(BigEndianStructure):
-    """struct kvm_vfio_spapr_tce: 8 bytes, linux/kvm.h."""
+    """struct kvm_vfio_spapr_tce: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         groupfd: int
@@ -3349,7 +3349,7 @@ class kvm_vfio_spapr_tce(BigEndianStructure):
 
 
 class kvm_s390_keyop(BigEndianStructure):
-    """struct kvm_s390_keyop: 16 bytes, linux/kvm.h."""
+    """struct kvm_s390_keyop: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         guest_addr: int
@@ -3366,7 +3366,7 @@ class kvm_s390_keyop(BigEndianStructure):
 
 
 class kvm_enc_region(BigEndianStructure):
-    """struct kvm_enc_region: 16 bytes, linux/kvm.h."""
+    """struct kvm_enc_region: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -3379,7 +3379,7 @@ class kvm_enc_region(BigEndianStructure):
 
 
 class kvm_dirty_gfn(BigEndianStructure):
-    """struct kvm_dirty_gfn: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_gfn: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3394,7 +3394,7 @@ class kvm_dirty_gfn(BigEndianStructure):
 
 
 class kvm_stats_header(BigEndianStructure):
-    """struct kvm_stats_header: 24 bytes, linux/kvm.h."""
+    """struct kvm_stats_header: 24 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3415,14 +3415,14 @@ class kvm_stats_header(BigEndianStructure):
 
 
 class kvm_stats_desc____empty_name(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_stats_desc__anon1(BigEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         name: Array[c_uint8]
@@ -3434,7 +3434,7 @@ class kvm_stats_desc__anon1(BigEndianStructure):
 
 
 class kvm_stats_desc(BigEndianStructure):
-    """struct kvm_stats_desc: 16 bytes, linux/kvm.h."""
+    """struct kvm_stats_desc: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3451,11 +3451,11 @@ class kvm_stats_desc(BigEndianStructure):
         ("bucket_size", c_uint32),
         ("name", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "char[]",)
 
 
 class kvm_memory_attributes(BigEndianStructure):
-    """struct kvm_memory_attributes: 32 bytes, linux/kvm.h."""
+    """struct kvm_memory_attributes: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -3472,7 +3472,7 @@ class kvm_memory_attributes(BigEndianStructure):
 
 
 class kvm_create_guest_memfd(BigEndianStructure):
-    """struct kvm_create_guest_memfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_create_guest_memfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         size: int
@@ -3487,7 +3487,7 @@ class kvm_create_guest_memfd(BigEndianStructure):
 
 
 class kvm_pre_fault_memory(BigEndianStructure):
-    """struct kvm_pre_fault_memory: 64 bytes, linux/kvm.h."""
+    """struct kvm_pre_fault_memory: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int

@@ -768,7 +768,7 @@ KVM_IOEVENTFD_VALID_FLAG_MASK: Final = 0x3f
 
 
 class kvm_pic_state(LittleEndianStructure):
-    """struct kvm_pic_state: 16 bytes, asm/kvm.h."""
+    """struct kvm_pic_state: 16 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         last_irr: int
@@ -809,7 +809,7 @@ class kvm_pic_state(LittleEndianStructure):
 
 
 class kvm_ioapic_state__redirtbl__fields(LittleEndianStructure):
-    """struct: 8 bytes, asm/kvm.h."""
+    """struct: 8 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vector: int
@@ -840,7 +840,7 @@ class kvm_ioapic_state__redirtbl__fields(LittleEndianStructure):
 
 
 class kvm_ioapic_state__redirtbl(LittleEndianUnion):
-    """union: 8 bytes, asm/kvm.h."""
+    """union: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         bits: int
@@ -853,7 +853,7 @@ class kvm_ioapic_state__redirtbl(LittleEndianUnion):
 
 
 class kvm_ioapic_state(LittleEndianStructure):
-    """struct kvm_ioapic_state: 216 bytes, asm/kvm.h."""
+    """struct kvm_ioapic_state: 216 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         base_address: int
@@ -874,7 +874,7 @@ class kvm_ioapic_state(LittleEndianStructure):
 
 
 class kvm_regs(LittleEndianStructure):
-    """struct kvm_regs: 144 bytes, asm/kvm.h."""
+    """struct kvm_regs: 144 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         rax: int
@@ -919,7 +919,7 @@ class kvm_regs(LittleEndianStructure):
 
 
 class kvm_lapic_state(LittleEndianStructure):
-    """struct kvm_lapic_state: 1024 bytes, asm/kvm.h."""
+    """struct kvm_lapic_state: 1024 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         regs: Array[c_int8]
@@ -930,7 +930,7 @@ class kvm_lapic_state(LittleEndianStructure):
 
 
 class kvm_segment(LittleEndianStructure):
-    """struct kvm_segment: 24 bytes, asm/kvm.h."""
+    """struct kvm_segment: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         base: int
@@ -965,7 +965,7 @@ class kvm_segment(LittleEndianStructure):
 
 
 class kvm_dtable(LittleEndianStructure):
-    """struct kvm_dtable: 16 bytes, asm/kvm.h."""
+    """struct kvm_dtable: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         base: int
@@ -980,7 +980,7 @@ class kvm_dtable(LittleEndianStructure):
 
 
 class kvm_sregs(LittleEndianStructure):
-    """struct kvm_sregs: 312 bytes, asm/kvm.h."""
+    """struct kvm_sregs: 312 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         cs: kvm_segment
@@ -1025,7 +1025,7 @@ class kvm_sregs(LittleEndianStructure):
 
 
 class kvm_sregs2(LittleEndianStructure):
-    """struct kvm_sregs2: 320 bytes, asm/kvm.h."""
+    """struct kvm_sregs2: 320 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         cs: kvm_segment
@@ -1072,7 +1072,7 @@ class kvm_sregs2(LittleEndianStructure):
 
 
 class kvm_fpu(LittleEndianStructure):
-    """struct kvm_fpu: 416 bytes, asm/kvm.h."""
+    """struct kvm_fpu: 416 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         fpr: Array[Array[c_uint8]]
@@ -1103,7 +1103,7 @@ class kvm_fpu(LittleEndianStructure):
 
 
 class kvm_msr_entry(LittleEndianStructure):
-    """struct kvm_msr_entry: 16 bytes, asm/kvm.h."""
+    """struct kvm_msr_entry: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         index: int
@@ -1118,14 +1118,14 @@ class kvm_msr_entry(LittleEndianStructure):
 
 
 class kvm_msrs____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_msrs__anon1(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_msr_entry]
@@ -1137,7 +1137,7 @@ class kvm_msrs__anon1(LittleEndianStructure):
 
 
 class kvm_msrs(LittleEndianStructure):
-    """struct kvm_msrs: 8 bytes, asm/kvm.h."""
+    """struct kvm_msrs: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         nmsrs: int
@@ -1148,18 +1148,18 @@ class kvm_msrs(LittleEndianStructure):
         ("pad", c_uint32),
         ("entries", kvm_msr_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_msr_entry[]",)
 
 
 class kvm_msr_list____empty_indices(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_msr_list__anon1(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         indices: Array[c_uint32]
@@ -1171,7 +1171,7 @@ class kvm_msr_list__anon1(LittleEndianStructure):
 
 
 class kvm_msr_list(LittleEndianStructure):
-    """struct kvm_msr_list: 4 bytes, asm/kvm.h."""
+    """struct kvm_msr_list: 4 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         nmsrs: int
@@ -1180,11 +1180,11 @@ class kvm_msr_list(LittleEndianStructure):
         ("nmsrs", c_uint32),
         ("indices", c_uint32 * 0),
     )
-    _c_types_ = ("__u32", "struct",)
+    _c_types_ = ("__u32", "__u32[]",)
 
 
 class kvm_msr_filter_range(LittleEndianStructure):
-    """struct kvm_msr_filter_range: 24 bytes, asm/kvm.h."""
+    """struct kvm_msr_filter_range: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1201,7 +1201,7 @@ class kvm_msr_filter_range(LittleEndianStructure):
 
 
 class kvm_msr_filter(LittleEndianStructure):
-    """struct kvm_msr_filter: 392 bytes, asm/kvm.h."""
+    """struct kvm_msr_filter: 392 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1214,7 +1214,7 @@ class kvm_msr_filter(LittleEndianStructure):
 
 
 class kvm_cpuid_entry(LittleEndianStructure):
-    """struct kvm_cpuid_entry: 24 bytes, asm/kvm.h."""
+    """struct kvm_cpuid_entry: 24 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         function: int
@@ -1235,14 +1235,14 @@ class kvm_cpuid_entry(LittleEndianStructure):
 
 
 class kvm_cpuid____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_cpuid__anon1(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_cpuid_entry]
@@ -1254,7 +1254,7 @@ class kvm_cpuid__anon1(LittleEndianStructure):
 
 
 class kvm_cpuid(LittleEndianStructure):
-    """struct kvm_cpuid: 8 bytes, asm/kvm.h."""
+    """struct kvm_cpuid: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         nent: int
@@ -1265,11 +1265,11 @@ class kvm_cpuid(LittleEndianStructure):
         ("padding", c_uint32),
         ("entries", kvm_cpuid_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_cpuid_entry[]",)
 
 
 class kvm_cpuid_entry2(LittleEndianStructure):
-    """struct kvm_cpuid_entry2: 40 bytes, asm/kvm.h."""
+    """struct kvm_cpuid_entry2: 40 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         function: int
@@ -1294,14 +1294,14 @@ class kvm_cpuid_entry2(LittleEndianStructure):
 
 
 class kvm_cpuid2____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_cpuid2__anon1(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_cpuid_entry2]
@@ -1313,7 +1313,7 @@ class kvm_cpuid2__anon1(LittleEndianStructure):
 
 
 class kvm_cpuid2(LittleEndianStructure):
-    """struct kvm_cpuid2: 8 bytes, asm/kvm.h."""
+    """struct kvm_cpuid2: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         nent: int
@@ -1324,11 +1324,11 @@ class kvm_cpuid2(LittleEndianStructure):
         ("padding", c_uint32),
         ("entries", kvm_cpuid_entry2 * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_cpuid_entry2[]",)
 
 
 class kvm_pit_channel_state(LittleEndianStructure):
-    """struct kvm_pit_channel_state: 24 bytes, asm/kvm.h."""
+    """struct kvm_pit_channel_state: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         count: int
@@ -1363,7 +1363,7 @@ class kvm_pit_channel_state(LittleEndianStructure):
 
 
 class kvm_debug_exit_arch(LittleEndianStructure):
-    """struct kvm_debug_exit_arch: 32 bytes, asm/kvm.h."""
+    """struct kvm_debug_exit_arch: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         exception: int
@@ -1382,7 +1382,7 @@ class kvm_debug_exit_arch(LittleEndianStructure):
 
 
 class kvm_guest_debug_arch(LittleEndianStructure):
-    """struct kvm_guest_debug_arch: 64 bytes, asm/kvm.h."""
+    """struct kvm_guest_debug_arch: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         debugreg: Array[c_uint64]
@@ -1393,7 +1393,7 @@ class kvm_guest_debug_arch(LittleEndianStructure):
 
 
 class kvm_pit_state(LittleEndianStructure):
-    """struct kvm_pit_state: 72 bytes, asm/kvm.h."""
+    """struct kvm_pit_state: 72 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         channels: Array[kvm_pit_channel_state]
@@ -1404,7 +1404,7 @@ class kvm_pit_state(LittleEndianStructure):
 
 
 class kvm_pit_state2(LittleEndianStructure):
-    """struct kvm_pit_state2: 112 bytes, asm/kvm.h."""
+    """struct kvm_pit_state2: 112 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         channels: Array[kvm_pit_channel_state]
@@ -1419,7 +1419,7 @@ class kvm_pit_state2(LittleEndianStructure):
 
 
 class kvm_reinject_control(LittleEndianStructure):
-    """struct kvm_reinject_control: 32 bytes, asm/kvm.h."""
+    """struct kvm_reinject_control: 32 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         pit_reinject: int
@@ -1432,7 +1432,7 @@ class kvm_reinject_control(LittleEndianStructure):
 
 
 class kvm_vcpu_events__exception(LittleEndianStructure):
-    """struct: 8 bytes, asm/kvm.h."""
+    """struct: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         injected: int
@@ -1451,7 +1451,7 @@ class kvm_vcpu_events__exception(LittleEndianStructure):
 
 
 class kvm_vcpu_events__interrupt(LittleEndianStructure):
-    """struct: 4 bytes, asm/kvm.h."""
+    """struct: 4 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         injected: int
@@ -1468,7 +1468,7 @@ class kvm_vcpu_events__interrupt(LittleEndianStructure):
 
 
 class kvm_vcpu_events__nmi(LittleEndianStructure):
-    """struct: 4 bytes, asm/kvm.h."""
+    """struct: 4 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         injected: int
@@ -1485,7 +1485,7 @@ class kvm_vcpu_events__nmi(LittleEndianStructure):
 
 
 class kvm_vcpu_events__smi(LittleEndianStructure):
-    """struct: 4 bytes, asm/kvm.h."""
+    """struct: 4 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         smm: int
@@ -1502,7 +1502,7 @@ class kvm_vcpu_events__smi(LittleEndianStructure):
 
 
 class kvm_vcpu_events__triple_fault(LittleEndianStructure):
-    """struct: 1 bytes, asm/kvm.h."""
+    """struct: 1 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         pending: int
@@ -1513,7 +1513,7 @@ class kvm_vcpu_events__triple_fault(LittleEndianStructure):
 
 
 class kvm_vcpu_events(LittleEndianStructure):
-    """struct kvm_vcpu_events: 64 bytes, asm/kvm.h."""
+    """struct kvm_vcpu_events: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         exception: kvm_vcpu_events__exception
@@ -1542,7 +1542,7 @@ class kvm_vcpu_events(LittleEndianStructure):
 
 
 class kvm_debugregs(LittleEndianStructure):
-    """struct kvm_debugregs: 128 bytes, asm/kvm.h."""
+    """struct kvm_debugregs: 128 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         db: Array[c_uint64]
@@ -1561,14 +1561,14 @@ class kvm_debugregs(LittleEndianStructure):
 
 
 class kvm_xsave____empty_extra(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_xsave__anon1(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         extra: Array[c_uint32]
@@ -1580,7 +1580,7 @@ class kvm_xsave__anon1(LittleEndianStructure):
 
 
 class kvm_xsave(LittleEndianStructure):
-    """struct kvm_xsave: 4096 bytes, asm/kvm.h."""
+    """struct kvm_xsave: 4096 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         region: Array[c_uint32]
@@ -1589,11 +1589,11 @@ class kvm_xsave(LittleEndianStructure):
         ("region", c_uint32 * 1024),
         ("extra", c_uint32 * 0),
     )
-    _c_types_ = ("__u32[]", "struct",)
+    _c_types_ = ("__u32[]", "__u32[]",)
 
 
 class kvm_xcr(LittleEndianStructure):
-    """struct kvm_xcr: 16 bytes, asm/kvm.h."""
+    """struct kvm_xcr: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         xcr: int
@@ -1608,7 +1608,7 @@ class kvm_xcr(LittleEndianStructure):
 
 
 class kvm_xcrs(LittleEndianStructure):
-    """struct kvm_xcrs: 392 bytes, asm/kvm.h."""
+    """struct kvm_xcrs: 392 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         nr_xcrs: int
@@ -1625,7 +1625,7 @@ class kvm_xcrs(LittleEndianStructure):
 
 
 class kvm_sync_regs(LittleEndianStructure):
-    """struct kvm_sync_regs: 520 bytes, asm/kvm.h."""
+    """struct kvm_sync_regs: 520 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         regs: kvm_regs
@@ -1640,7 +1640,7 @@ class kvm_sync_regs(LittleEndianStructure):
 
 
 class kvm_vmx_nested_state_data(LittleEndianStructure):
-    """struct kvm_vmx_nested_state_data: 8192 bytes, asm/kvm.h."""
+    """struct kvm_vmx_nested_state_data: 8192 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmcs12: Array[c_uint8]
@@ -1653,7 +1653,7 @@ class kvm_vmx_nested_state_data(LittleEndianStructure):
 
 
 class kvm_vmx_nested_state_hdr__smm(LittleEndianStructure):
-    """struct: 2 bytes, asm/kvm.h."""
+    """struct: 2 bytes, alignment 2, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1664,7 +1664,7 @@ class kvm_vmx_nested_state_hdr__smm(LittleEndianStructure):
 
 
 class kvm_vmx_nested_state_hdr(LittleEndianStructure):
-    """struct kvm_vmx_nested_state_hdr: 32 bytes, asm/kvm.h."""
+    """struct kvm_vmx_nested_state_hdr: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmxon_pa: int
@@ -1685,7 +1685,7 @@ class kvm_vmx_nested_state_hdr(LittleEndianStructure):
 
 
 class kvm_svm_nested_state_data(LittleEndianStructure):
-    """struct kvm_svm_nested_state_data: 4096 bytes, asm/kvm.h."""
+    """struct kvm_svm_nested_state_data: 4096 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmcb12: Array[c_uint8]
@@ -1696,7 +1696,7 @@ class kvm_svm_nested_state_data(LittleEndianStructure):
 
 
 class kvm_svm_nested_state_hdr(LittleEndianStructure):
-    """struct kvm_svm_nested_state_hdr: 16 bytes, asm/kvm.h."""
+    """struct kvm_svm_nested_state_hdr: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmcb_pa: int
@@ -1709,7 +1709,7 @@ class kvm_svm_nested_state_hdr(LittleEndianStructure):
 
 
 class kvm_nested_state__hdr(LittleEndianUnion):
-    """union: 120 bytes, asm/kvm.h."""
+    """union: 120 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmx: kvm_vmx_nested_state_hdr
@@ -1724,14 +1724,14 @@ class kvm_nested_state__hdr(LittleEndianUnion):
 
 
 class kvm_nested_state__data____empty_vmx(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_nested_state__data__anon1(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmx: Array[kvm_vmx_nested_state_data]
@@ -1743,14 +1743,14 @@ class kvm_nested_state__data__anon1(LittleEndianStructure):
 
 
 class kvm_nested_state__data____empty_svm(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_nested_state__data__anon2(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         svm: Array[kvm_svm_nested_state_data]
@@ -1762,7 +1762,7 @@ class kvm_nested_state__data__anon2(LittleEndianStructure):
 
 
 class kvm_nested_state__data(LittleEndianUnion):
-    """union: 0 bytes, asm/kvm.h."""
+    """union: 0 bytes, alignment 1, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmx: Array[kvm_vmx_nested_state_data]
@@ -1771,11 +1771,11 @@ class kvm_nested_state__data(LittleEndianUnion):
         ("vmx", kvm_vmx_nested_state_data * 0),
         ("svm", kvm_svm_nested_state_data * 0),
     )
-    _c_types_ = ("struct", "struct",)
+    _c_types_ = ("struct kvm_vmx_nested_state_data[]", "struct kvm_svm_nested_state_data[]",)
 
 
 class kvm_nested_state(LittleEndianStructure):
-    """struct kvm_nested_state: 128 bytes, asm/kvm.h."""
+    """struct kvm_nested_state: 128 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1794,14 +1794,14 @@ class kvm_nested_state(LittleEndianStructure):
 
 
 class kvm_pmu_event_filter____empty_events(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 1, asm/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_pmu_event_filter__anon1(LittleEndianStructure):
-    """struct: 0 bytes, asm/kvm.h."""
+    """struct: 0 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         events: Array[c_uint64]
@@ -1813,7 +1813,7 @@ class kvm_pmu_event_filter__anon1(LittleEndianStructure):
 
 
 class kvm_pmu_event_filter(LittleEndianStructure):
-    """struct kvm_pmu_event_filter: 32 bytes, asm/kvm.h."""
+    """struct kvm_pmu_event_filter: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         action: int
@@ -1830,11 +1830,11 @@ class kvm_pmu_event_filter(LittleEndianStructure):
         ("pad", c_uint32 * 4),
         ("events", c_uint64 * 0),
     )
-    _c_types_ = ("__u32", "__u32", "__u32", "__u32", "__u32[]", "struct",)
+    _c_types_ = ("__u32", "__u32", "__u32", "__u32", "__u32[]", "__u64[]",)
 
 
 class kvm_x86_mce(LittleEndianStructure):
-    """struct kvm_x86_mce: 64 bytes, asm/kvm.h."""
+    """struct kvm_x86_mce: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         status: int
@@ -1857,7 +1857,7 @@ class kvm_x86_mce(LittleEndianStructure):
 
 
 class kvm_xen_hvm_config(LittleEndianStructure):
-    """struct kvm_xen_hvm_config: 56 bytes, asm/kvm.h."""
+    """struct kvm_xen_hvm_config: 56 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -1880,7 +1880,7 @@ class kvm_xen_hvm_config(LittleEndianStructure):
 
 
 class kvm_xen_hvm_attr__u__shared_info(LittleEndianUnion):
-    """union: 8 bytes, asm/kvm.h."""
+    """union: 8 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         gfn: int
@@ -1893,7 +1893,7 @@ class kvm_xen_hvm_attr__u__shared_info(LittleEndianUnion):
 
 
 class kvm_xen_hvm_attr__u__evtchn__deliver__port(LittleEndianStructure):
-    """struct: 12 bytes, asm/kvm.h."""
+    """struct: 12 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -1908,7 +1908,7 @@ class kvm_xen_hvm_attr__u__evtchn__deliver__port(LittleEndianStructure):
 
 
 class kvm_xen_hvm_attr__u__evtchn__deliver__eventfd(LittleEndianStructure):
-    """struct: 8 bytes, asm/kvm.h."""
+    """struct: 8 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -1921,7 +1921,7 @@ class kvm_xen_hvm_attr__u__evtchn__deliver__eventfd(LittleEndianStructure):
 
 
 class kvm_xen_hvm_attr__u__evtchn__deliver(LittleEndianUnion):
-    """union: 16 bytes, asm/kvm.h."""
+    """union: 16 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         port: kvm_xen_hvm_attr__u__evtchn__deliver__port
@@ -1936,7 +1936,7 @@ class kvm_xen_hvm_attr__u__evtchn__deliver(LittleEndianUnion):
 
 
 class kvm_xen_hvm_attr__u__evtchn(LittleEndianStructure):
-    """struct: 28 bytes, asm/kvm.h."""
+    """struct: 28 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         send_port: int
@@ -1953,7 +1953,7 @@ class kvm_xen_hvm_attr__u__evtchn(LittleEndianStructure):
 
 
 class kvm_xen_hvm_attr__u(LittleEndianUnion):
-    """union: 64 bytes, asm/kvm.h."""
+    """union: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         long_mode: int
@@ -1976,7 +1976,7 @@ class kvm_xen_hvm_attr__u(LittleEndianUnion):
 
 
 class kvm_xen_hvm_attr(LittleEndianStructure):
-    """struct kvm_xen_hvm_attr: 72 bytes, asm/kvm.h."""
+    """struct kvm_xen_hvm_attr: 72 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -1991,7 +1991,7 @@ class kvm_xen_hvm_attr(LittleEndianStructure):
 
 
 class kvm_xen_vcpu_attr__u__runstate(LittleEndianStructure):
-    """struct: 48 bytes, asm/kvm.h."""
+    """struct: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         state: int
@@ -2012,7 +2012,7 @@ class kvm_xen_vcpu_attr__u__runstate(LittleEndianStructure):
 
 
 class kvm_xen_vcpu_attr__u__timer(LittleEndianStructure):
-    """struct: 16 bytes, asm/kvm.h."""
+    """struct: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -2027,7 +2027,7 @@ class kvm_xen_vcpu_attr__u__timer(LittleEndianStructure):
 
 
 class kvm_xen_vcpu_attr__u(LittleEndianUnion):
-    """union: 64 bytes, asm/kvm.h."""
+    """union: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -2050,7 +2050,7 @@ class kvm_xen_vcpu_attr__u(LittleEndianUnion):
 
 
 class kvm_xen_vcpu_attr(LittleEndianStructure):
-    """struct kvm_xen_vcpu_attr: 72 bytes, asm/kvm.h."""
+    """struct kvm_xen_vcpu_attr: 72 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2065,7 +2065,7 @@ class kvm_xen_vcpu_attr(LittleEndianStructure):
 
 
 class kvm_sev_cmd(LittleEndianStructure):
-    """struct kvm_sev_cmd: 24 bytes, asm/kvm.h."""
+    """struct kvm_sev_cmd: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2084,7 +2084,7 @@ class kvm_sev_cmd(LittleEndianStructure):
 
 
 class kvm_sev_init(LittleEndianStructure):
-    """struct kvm_sev_init: 48 bytes, asm/kvm.h."""
+    """struct kvm_sev_init: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         vmsa_features: int
@@ -2103,7 +2103,7 @@ class kvm_sev_init(LittleEndianStructure):
 
 
 class kvm_sev_launch_start(LittleEndianStructure):
-    """struct kvm_sev_launch_start: 40 bytes, asm/kvm.h."""
+    """struct kvm_sev_launch_start: 40 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         handle: int
@@ -2128,7 +2128,7 @@ class kvm_sev_launch_start(LittleEndianStructure):
 
 
 class kvm_sev_launch_update_data(LittleEndianStructure):
-    """struct kvm_sev_launch_update_data: 16 bytes, asm/kvm.h."""
+    """struct kvm_sev_launch_update_data: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         uaddr: int
@@ -2143,7 +2143,7 @@ class kvm_sev_launch_update_data(LittleEndianStructure):
 
 
 class kvm_sev_launch_secret(LittleEndianStructure):
-    """struct kvm_sev_launch_secret: 48 bytes, asm/kvm.h."""
+    """struct kvm_sev_launch_secret: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         hdr_uaddr: int
@@ -2170,7 +2170,7 @@ class kvm_sev_launch_secret(LittleEndianStructure):
 
 
 class kvm_sev_launch_measure(LittleEndianStructure):
-    """struct kvm_sev_launch_measure: 16 bytes, asm/kvm.h."""
+    """struct kvm_sev_launch_measure: 16 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         uaddr: int
@@ -2185,7 +2185,7 @@ class kvm_sev_launch_measure(LittleEndianStructure):
 
 
 class kvm_sev_guest_status(LittleEndianStructure):
-    """struct kvm_sev_guest_status: 12 bytes, asm/kvm.h."""
+    """struct kvm_sev_guest_status: 12 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         handle: int
@@ -2200,7 +2200,7 @@ class kvm_sev_guest_status(LittleEndianStructure):
 
 
 class kvm_sev_dbg(LittleEndianStructure):
-    """struct kvm_sev_dbg: 24 bytes, asm/kvm.h."""
+    """struct kvm_sev_dbg: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         src_uaddr: int
@@ -2217,7 +2217,7 @@ class kvm_sev_dbg(LittleEndianStructure):
 
 
 class kvm_sev_attestation_report(LittleEndianStructure):
-    """struct kvm_sev_attestation_report: 32 bytes, asm/kvm.h."""
+    """struct kvm_sev_attestation_report: 32 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         mnonce: Array[c_uint8]
@@ -2234,7 +2234,7 @@ class kvm_sev_attestation_report(LittleEndianStructure):
 
 
 class kvm_sev_send_start(LittleEndianStructure):
-    """struct kvm_sev_send_start: 72 bytes, asm/kvm.h."""
+    """struct kvm_sev_send_start: 72 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         policy: int
@@ -2271,7 +2271,7 @@ class kvm_sev_send_start(LittleEndianStructure):
 
 
 class kvm_sev_send_update_data(LittleEndianStructure):
-    """struct kvm_sev_send_update_data: 48 bytes, asm/kvm.h."""
+    """struct kvm_sev_send_update_data: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         hdr_uaddr: int
@@ -2298,7 +2298,7 @@ class kvm_sev_send_update_data(LittleEndianStructure):
 
 
 class kvm_sev_receive_start(LittleEndianStructure):
-    """struct kvm_sev_receive_start: 40 bytes, asm/kvm.h."""
+    """struct kvm_sev_receive_start: 40 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         handle: int
@@ -2323,7 +2323,7 @@ class kvm_sev_receive_start(LittleEndianStructure):
 
 
 class kvm_sev_receive_update_data(LittleEndianStructure):
-    """struct kvm_sev_receive_update_data: 48 bytes, asm/kvm.h."""
+    """struct kvm_sev_receive_update_data: 48 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         hdr_uaddr: int
@@ -2350,7 +2350,7 @@ class kvm_sev_receive_update_data(LittleEndianStructure):
 
 
 class kvm_sev_snp_launch_start(LittleEndianStructure):
-    """struct kvm_sev_snp_launch_start: 64 bytes, asm/kvm.h."""
+    """struct kvm_sev_snp_launch_start: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         policy: int
@@ -2369,7 +2369,7 @@ class kvm_sev_snp_launch_start(LittleEndianStructure):
 
 
 class kvm_sev_snp_launch_update(LittleEndianStructure):
-    """struct kvm_sev_snp_launch_update: 64 bytes, asm/kvm.h."""
+    """struct kvm_sev_snp_launch_update: 64 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         gfn_start: int
@@ -2394,7 +2394,7 @@ class kvm_sev_snp_launch_update(LittleEndianStructure):
 
 
 class kvm_sev_snp_launch_finish(LittleEndianStructure):
-    """struct kvm_sev_snp_launch_finish: 88 bytes, asm/kvm.h."""
+    """struct kvm_sev_snp_launch_finish: 88 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         id_block_uaddr: int
@@ -2421,7 +2421,7 @@ class kvm_sev_snp_launch_finish(LittleEndianStructure):
 
 
 class kvm_hyperv_eventfd(LittleEndianStructure):
-    """struct kvm_hyperv_eventfd: 24 bytes, asm/kvm.h."""
+    """struct kvm_hyperv_eventfd: 24 bytes, alignment 4, asm/kvm.h."""
 
     if TYPE_CHECKING:
         conn_id: int
@@ -2438,7 +2438,7 @@ class kvm_hyperv_eventfd(LittleEndianStructure):
 
 
 class kvm_tdx_cmd(LittleEndianStructure):
-    """struct kvm_tdx_cmd: 24 bytes, asm/kvm.h."""
+    """struct kvm_tdx_cmd: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -2455,7 +2455,7 @@ class kvm_tdx_cmd(LittleEndianStructure):
 
 
 class kvm_tdx_capabilities(LittleEndianStructure):
-    """struct kvm_tdx_capabilities: 2056 bytes, asm/kvm.h."""
+    """struct kvm_tdx_capabilities: 2056 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         supported_attrs: int
@@ -2480,7 +2480,7 @@ class kvm_tdx_capabilities(LittleEndianStructure):
 
 
 class kvm_tdx_init_vm(LittleEndianStructure):
-    """struct kvm_tdx_init_vm: 264 bytes, asm/kvm.h."""
+    """struct kvm_tdx_init_vm: 264 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         attributes: int
@@ -2503,7 +2503,7 @@ class kvm_tdx_init_vm(LittleEndianStructure):
 
 
 class kvm_tdx_init_mem_region(LittleEndianStructure):
-    """struct kvm_tdx_init_mem_region: 24 bytes, asm/kvm.h."""
+    """struct kvm_tdx_init_mem_region: 24 bytes, alignment 8, asm/kvm.h."""
 
     if TYPE_CHECKING:
         source_addr: int
@@ -2518,7 +2518,7 @@ class kvm_tdx_init_mem_region(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region(LittleEndianStructure):
-    """struct kvm_userspace_memory_region: 32 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2537,7 +2537,7 @@ class kvm_userspace_memory_region(LittleEndianStructure):
 
 
 class kvm_userspace_memory_region2(LittleEndianStructure):
-    """struct kvm_userspace_memory_region2: 160 bytes, linux/kvm.h."""
+    """struct kvm_userspace_memory_region2: 160 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -2564,7 +2564,7 @@ class kvm_userspace_memory_region2(LittleEndianStructure):
 
 
 class kvm_irq_level__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -2577,7 +2577,7 @@ class kvm_irq_level__anon1(LittleEndianUnion):
 
 
 class kvm_irq_level(LittleEndianStructure):
-    """struct kvm_irq_level: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_level: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -2592,7 +2592,7 @@ class kvm_irq_level(LittleEndianStructure):
 
 
 class kvm_irqchip__chip(LittleEndianUnion):
-    """union: 512 bytes, linux/kvm.h."""
+    """union: 512 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dummy: Array[c_int8]
@@ -2607,7 +2607,7 @@ class kvm_irqchip__chip(LittleEndianUnion):
 
 
 class kvm_irqchip(LittleEndianStructure):
-    """struct kvm_irqchip: 520 bytes, linux/kvm.h."""
+    """struct kvm_irqchip: 520 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         chip_id: int
@@ -2622,7 +2622,7 @@ class kvm_irqchip(LittleEndianStructure):
 
 
 class kvm_pit_config(LittleEndianStructure):
-    """struct kvm_pit_config: 64 bytes, linux/kvm.h."""
+    """struct kvm_pit_config: 64 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -2635,7 +2635,7 @@ class kvm_pit_config(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__synic(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -2654,7 +2654,7 @@ class kvm_hyperv_exit__u__synic(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         input: int
@@ -2669,7 +2669,7 @@ class kvm_hyperv_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         msr: int
@@ -2692,7 +2692,7 @@ class kvm_hyperv_exit__u__syndbg(LittleEndianStructure):
 
 
 class kvm_hyperv_exit__u(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         synic: kvm_hyperv_exit__u__synic
@@ -2707,7 +2707,7 @@ class kvm_hyperv_exit__u(LittleEndianUnion):
 
 
 class kvm_hyperv_exit(LittleEndianStructure):
-    """struct kvm_hyperv_exit: 56 bytes, linux/kvm.h."""
+    """struct kvm_hyperv_exit: 56 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2722,7 +2722,7 @@ class kvm_hyperv_exit(LittleEndianStructure):
 
 
 class kvm_xen_exit__u__hcall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -2741,7 +2741,7 @@ class kvm_xen_exit__u__hcall(LittleEndianStructure):
 
 
 class kvm_xen_exit__u(LittleEndianUnion):
-    """union: 72 bytes, linux/kvm.h."""
+    """union: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hcall: kvm_xen_exit__u__hcall
@@ -2752,7 +2752,7 @@ class kvm_xen_exit__u(LittleEndianUnion):
 
 
 class kvm_xen_exit(LittleEndianStructure):
-    """struct kvm_xen_exit: 80 bytes, linux/kvm.h."""
+    """struct kvm_xen_exit: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -2765,7 +2765,7 @@ class kvm_xen_exit(LittleEndianStructure):
 
 
 class kvm_exit_snp_req_certs(LittleEndianStructure):
-    """struct kvm_exit_snp_req_certs: 24 bytes, linux/kvm.h."""
+    """struct kvm_exit_snp_req_certs: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int
@@ -2780,7 +2780,7 @@ class kvm_exit_snp_req_certs(LittleEndianStructure):
 
 
 class kvm_run__hw(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_exit_reason: int
@@ -2791,7 +2791,7 @@ class kvm_run__hw(LittleEndianStructure):
 
 
 class kvm_run__fail_entry(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hardware_entry_failure_reason: int
@@ -2804,7 +2804,7 @@ class kvm_run__fail_entry(LittleEndianStructure):
 
 
 class kvm_run__ex(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         exception: int
@@ -2817,7 +2817,7 @@ class kvm_run__ex(LittleEndianStructure):
 
 
 class kvm_run__io(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         direction: int
@@ -2836,7 +2836,7 @@ class kvm_run__io(LittleEndianStructure):
 
 
 class kvm_run__debug(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         arch: kvm_debug_exit_arch
@@ -2847,7 +2847,7 @@ class kvm_run__debug(LittleEndianStructure):
 
 
 class kvm_run__mmio(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2864,7 +2864,7 @@ class kvm_run__mmio(LittleEndianStructure):
 
 
 class kvm_run__iocsr_io(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -2881,7 +2881,7 @@ class kvm_run__iocsr_io(LittleEndianStructure):
 
 
 class kvm_run__hypercall__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         longmode: int
@@ -2894,7 +2894,7 @@ class kvm_run__hypercall__anon1(LittleEndianUnion):
 
 
 class kvm_run__hypercall(LittleEndianStructure):
-    """struct: 72 bytes, linux/kvm.h."""
+    """struct: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -2913,7 +2913,7 @@ class kvm_run__hypercall(LittleEndianStructure):
 
 
 class kvm_run__tpr_access(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         rip: int
@@ -2928,7 +2928,7 @@ class kvm_run__tpr_access(LittleEndianStructure):
 
 
 class kvm_run__s390_sieic(LittleEndianStructure):
-    """struct: 8 bytes, linux/kvm.h."""
+    """struct: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         icptcode: int
@@ -2943,7 +2943,7 @@ class kvm_run__s390_sieic(LittleEndianStructure):
 
 
 class kvm_run__s390_ucontrol(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         trans_exc_code: int
@@ -2956,7 +2956,7 @@ class kvm_run__s390_ucontrol(LittleEndianStructure):
 
 
 class kvm_run__dcr(LittleEndianStructure):
-    """struct: 12 bytes, linux/kvm.h."""
+    """struct: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dcrn: int
@@ -2971,7 +2971,7 @@ class kvm_run__dcr(LittleEndianStructure):
 
 
 class kvm_run__internal(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -2986,7 +2986,7 @@ class kvm_run__internal(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -2999,7 +2999,7 @@ class kvm_run__emulation_failure__anon1__anon1(LittleEndianStructure):
 
 
 class kvm_run__emulation_failure__anon1(LittleEndianUnion):
-    """union: 16 bytes, linux/kvm.h."""
+    """union: 16 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         insn_size: int
@@ -3012,7 +3012,7 @@ class kvm_run__emulation_failure__anon1(LittleEndianUnion):
 
 
 class kvm_run__emulation_failure(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         suberror: int
@@ -3031,7 +3031,7 @@ class kvm_run__emulation_failure(LittleEndianStructure):
 
 
 class kvm_run__osi(LittleEndianStructure):
-    """struct: 256 bytes, linux/kvm.h."""
+    """struct: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gprs: Array[c_uint64]
@@ -3042,7 +3042,7 @@ class kvm_run__osi(LittleEndianStructure):
 
 
 class kvm_run__papr_hcall(LittleEndianStructure):
-    """struct: 88 bytes, linux/kvm.h."""
+    """struct: 88 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -3057,7 +3057,7 @@ class kvm_run__papr_hcall(LittleEndianStructure):
 
 
 class kvm_run__s390_tsch(LittleEndianStructure):
-    """struct: 20 bytes, linux/kvm.h."""
+    """struct: 20 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         subchannel_id: int
@@ -3078,7 +3078,7 @@ class kvm_run__s390_tsch(LittleEndianStructure):
 
 
 class kvm_run__epr(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         epr: int
@@ -3089,7 +3089,7 @@ class kvm_run__epr(LittleEndianStructure):
 
 
 class kvm_run__system_event__anon1(LittleEndianUnion):
-    """union: 128 bytes, linux/kvm.h."""
+    """union: 128 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3102,7 +3102,7 @@ class kvm_run__system_event__anon1(LittleEndianUnion):
 
 
 class kvm_run__system_event(LittleEndianStructure):
-    """struct: 136 bytes, linux/kvm.h."""
+    """struct: 136 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -3119,7 +3119,7 @@ class kvm_run__system_event(LittleEndianStructure):
 
 
 class kvm_run__s390_stsi(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -3140,7 +3140,7 @@ class kvm_run__s390_stsi(LittleEndianStructure):
 
 
 class kvm_run__eoi(LittleEndianStructure):
-    """struct: 1 bytes, linux/kvm.h."""
+    """struct: 1 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vector: int
@@ -3151,7 +3151,7 @@ class kvm_run__eoi(LittleEndianStructure):
 
 
 class kvm_run__arm_nisv(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         esr_iss: int
@@ -3164,7 +3164,7 @@ class kvm_run__arm_nisv(LittleEndianStructure):
 
 
 class kvm_run__msr(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         error: int
@@ -3183,7 +3183,7 @@ class kvm_run__msr(LittleEndianStructure):
 
 
 class kvm_run__riscv_sbi(LittleEndianStructure):
-    """struct: 80 bytes, linux/kvm.h."""
+    """struct: 80 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         extension_id: int
@@ -3200,7 +3200,7 @@ class kvm_run__riscv_sbi(LittleEndianStructure):
 
 
 class kvm_run__riscv_csr(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         csr_num: int
@@ -3217,7 +3217,7 @@ class kvm_run__riscv_csr(LittleEndianStructure):
 
 
 class kvm_run__notify(LittleEndianStructure):
-    """struct: 4 bytes, linux/kvm.h."""
+    """struct: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3228,7 +3228,7 @@ class kvm_run__notify(LittleEndianStructure):
 
 
 class kvm_run__memory_fault(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3243,7 +3243,7 @@ class kvm_run__memory_fault(LittleEndianStructure):
 
 
 class kvm_run__tdx__unknown(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -3256,7 +3256,7 @@ class kvm_run__tdx__unknown(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_quote(LittleEndianStructure):
-    """struct: 24 bytes, linux/kvm.h."""
+    """struct: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -3271,7 +3271,7 @@ class kvm_run__tdx__get_quote(LittleEndianStructure):
 
 
 class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
-    """struct: 48 bytes, linux/kvm.h."""
+    """struct: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -3292,7 +3292,7 @@ class kvm_run__tdx__get_tdvmcall_info(LittleEndianStructure):
 
 
 class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
-    """struct: 16 bytes, linux/kvm.h."""
+    """struct: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ret: int
@@ -3305,7 +3305,7 @@ class kvm_run__tdx__setup_event_notify(LittleEndianStructure):
 
 
 class kvm_run__tdx__anon1(LittleEndianUnion):
-    """union: 48 bytes, linux/kvm.h."""
+    """union: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         unknown: kvm_run__tdx__unknown
@@ -3322,7 +3322,7 @@ class kvm_run__tdx__anon1(LittleEndianUnion):
 
 
 class kvm_run__tdx(LittleEndianStructure):
-    """struct: 64 bytes, linux/kvm.h."""
+    """struct: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3341,7 +3341,7 @@ class kvm_run__tdx(LittleEndianStructure):
 
 
 class kvm_run__arm_sea(LittleEndianStructure):
-    """struct: 32 bytes, linux/kvm.h."""
+    """struct: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -3358,7 +3358,7 @@ class kvm_run__arm_sea(LittleEndianStructure):
 
 
 class kvm_run__anon1(LittleEndianUnion):
-    """union: 256 bytes, linux/kvm.h."""
+    """union: 256 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         hw: kvm_run__hw
@@ -3435,7 +3435,7 @@ class kvm_run__anon1(LittleEndianUnion):
 
 
 class kvm_run__s(LittleEndianUnion):
-    """union: 2048 bytes, linux/kvm.h."""
+    """union: 2048 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         regs: kvm_sync_regs
@@ -3448,7 +3448,7 @@ class kvm_run__s(LittleEndianUnion):
 
 
 class kvm_run(LittleEndianStructure):
-    """struct kvm_run: 2352 bytes, linux/kvm.h."""
+    """struct kvm_run: 2352 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         request_interrupt_window: int
@@ -3517,7 +3517,7 @@ class kvm_run(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -3530,7 +3530,7 @@ class kvm_coalesced_mmio_zone__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio_zone(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_zone: 16 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_zone: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -3547,7 +3547,7 @@ class kvm_coalesced_mmio_zone(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -3560,7 +3560,7 @@ class kvm_coalesced_mmio__anon1(LittleEndianUnion):
 
 
 class kvm_coalesced_mmio(LittleEndianStructure):
-    """struct kvm_coalesced_mmio: 24 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         phys_addr: int
@@ -3579,14 +3579,14 @@ class kvm_coalesced_mmio(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring____empty_coalesced_mmio(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         coalesced_mmio: Array[kvm_coalesced_mmio]
@@ -3598,7 +3598,7 @@ class kvm_coalesced_mmio_ring__anon1(LittleEndianStructure):
 
 
 class kvm_coalesced_mmio_ring(LittleEndianStructure):
-    """struct kvm_coalesced_mmio_ring: 8 bytes, linux/kvm.h."""
+    """struct kvm_coalesced_mmio_ring: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         first: int
@@ -3609,11 +3609,11 @@ class kvm_coalesced_mmio_ring(LittleEndianStructure):
         ("last", c_uint32),
         ("coalesced_mmio", kvm_coalesced_mmio * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_coalesced_mmio[]",)
 
 
 class kvm_translation(LittleEndianStructure):
-    """struct kvm_translation: 24 bytes, linux/kvm.h."""
+    """struct kvm_translation: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         linear_address: int
@@ -3634,7 +3634,7 @@ class kvm_translation(LittleEndianStructure):
 
 
 class kvm_interrupt(LittleEndianStructure):
-    """struct kvm_interrupt: 4 bytes, linux/kvm.h."""
+    """struct kvm_interrupt: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irq: int
@@ -3645,7 +3645,7 @@ class kvm_interrupt(LittleEndianStructure):
 
 
 class kvm_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -3658,7 +3658,7 @@ class kvm_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_dirty_log(LittleEndianStructure):
-    """struct kvm_dirty_log: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_log: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -3675,7 +3675,7 @@ class kvm_dirty_log(LittleEndianStructure):
 
 
 class kvm_clear_dirty_log__anon1(LittleEndianUnion):
-    """union: 8 bytes, linux/kvm.h."""
+    """union: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         dirty_bitmap: int
@@ -3688,7 +3688,7 @@ class kvm_clear_dirty_log__anon1(LittleEndianUnion):
 
 
 class kvm_clear_dirty_log(LittleEndianStructure):
-    """struct kvm_clear_dirty_log: 24 bytes, linux/kvm.h."""
+    """struct kvm_clear_dirty_log: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         slot: int
@@ -3707,14 +3707,14 @@ class kvm_clear_dirty_log(LittleEndianStructure):
 
 
 class kvm_signal_mask____empty_sigset(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_signal_mask__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         sigset: Array[c_uint8]
@@ -3726,7 +3726,7 @@ class kvm_signal_mask__anon1(LittleEndianStructure):
 
 
 class kvm_signal_mask(LittleEndianStructure):
-    """struct kvm_signal_mask: 4 bytes, linux/kvm.h."""
+    """struct kvm_signal_mask: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         len: int
@@ -3735,11 +3735,11 @@ class kvm_signal_mask(LittleEndianStructure):
         ("len", c_uint32),
         ("sigset", c_uint8 * 0),
     )
-    _c_types_ = ("__u32", "struct",)
+    _c_types_ = ("__u32", "__u8[]",)
 
 
 class kvm_tpr_access_ctl(LittleEndianStructure):
-    """struct kvm_tpr_access_ctl: 40 bytes, linux/kvm.h."""
+    """struct kvm_tpr_access_ctl: 40 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         enabled: int
@@ -3754,7 +3754,7 @@ class kvm_tpr_access_ctl(LittleEndianStructure):
 
 
 class kvm_vapic_addr(LittleEndianStructure):
-    """struct kvm_vapic_addr: 8 bytes, linux/kvm.h."""
+    """struct kvm_vapic_addr: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vapic_addr: int
@@ -3765,7 +3765,7 @@ class kvm_vapic_addr(LittleEndianStructure):
 
 
 class kvm_mp_state(LittleEndianStructure):
-    """struct kvm_mp_state: 4 bytes, linux/kvm.h."""
+    """struct kvm_mp_state: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         mp_state: int
@@ -3776,7 +3776,7 @@ class kvm_mp_state(LittleEndianStructure):
 
 
 class kvm_guest_debug(LittleEndianStructure):
-    """struct kvm_guest_debug: 72 bytes, linux/kvm.h."""
+    """struct kvm_guest_debug: 72 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         control: int
@@ -3791,7 +3791,7 @@ class kvm_guest_debug(LittleEndianStructure):
 
 
 class kvm_ioeventfd(LittleEndianStructure):
-    """struct kvm_ioeventfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_ioeventfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         datamatch: int
@@ -3812,7 +3812,7 @@ class kvm_ioeventfd(LittleEndianStructure):
 
 
 class kvm_enable_cap(LittleEndianStructure):
-    """struct kvm_enable_cap: 104 bytes, linux/kvm.h."""
+    """struct kvm_enable_cap: 104 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         cap: int
@@ -3829,7 +3829,7 @@ class kvm_enable_cap(LittleEndianStructure):
 
 
 class kvm_irq_routing_irqchip(LittleEndianStructure):
-    """struct kvm_irq_routing_irqchip: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_irqchip: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: int
@@ -3842,7 +3842,7 @@ class kvm_irq_routing_irqchip(LittleEndianStructure):
 
 
 class kvm_irq_routing_msi__anon1(LittleEndianUnion):
-    """union: 4 bytes, linux/kvm.h."""
+    """union: 4 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         pad: int
@@ -3855,7 +3855,7 @@ class kvm_irq_routing_msi__anon1(LittleEndianUnion):
 
 
 class kvm_irq_routing_msi(LittleEndianStructure):
-    """struct kvm_irq_routing_msi: 16 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_msi: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -3874,7 +3874,7 @@ class kvm_irq_routing_msi(LittleEndianStructure):
 
 
 class kvm_irq_routing_s390_adapter(LittleEndianStructure):
-    """struct kvm_irq_routing_s390_adapter: 32 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_s390_adapter: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         ind_addr: int
@@ -3893,7 +3893,7 @@ class kvm_irq_routing_s390_adapter(LittleEndianStructure):
 
 
 class kvm_irq_routing_hv_sint(LittleEndianStructure):
-    """struct kvm_irq_routing_hv_sint: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_hv_sint: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         vcpu: int
@@ -3906,7 +3906,7 @@ class kvm_irq_routing_hv_sint(LittleEndianStructure):
 
 
 class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
-    """struct kvm_irq_routing_xen_evtchn: 12 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_xen_evtchn: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         port: int
@@ -3921,7 +3921,7 @@ class kvm_irq_routing_xen_evtchn(LittleEndianStructure):
 
 
 class kvm_irq_routing_entry__u(LittleEndianUnion):
-    """union: 32 bytes, linux/kvm.h."""
+    """union: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         irqchip: kvm_irq_routing_irqchip
@@ -3942,7 +3942,7 @@ class kvm_irq_routing_entry__u(LittleEndianUnion):
 
 
 class kvm_irq_routing_entry(LittleEndianStructure):
-    """struct kvm_irq_routing_entry: 48 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing_entry: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gsi: int
@@ -3961,14 +3961,14 @@ class kvm_irq_routing_entry(LittleEndianStructure):
 
 
 class kvm_irq_routing____empty_entries(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_irq_routing__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         entries: Array[kvm_irq_routing_entry]
@@ -3980,7 +3980,7 @@ class kvm_irq_routing__anon1(LittleEndianStructure):
 
 
 class kvm_irq_routing(LittleEndianStructure):
-    """struct kvm_irq_routing: 8 bytes, linux/kvm.h."""
+    """struct kvm_irq_routing: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         nr: int
@@ -3991,11 +3991,11 @@ class kvm_irq_routing(LittleEndianStructure):
         ("flags", c_uint32),
         ("entries", kvm_irq_routing_entry * 0),
     )
-    _c_types_ = ("__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__u32", "struct kvm_irq_routing_entry[]",)
 
 
 class kvm_irqfd(LittleEndianStructure):
-    """struct kvm_irqfd: 32 bytes, linux/kvm.h."""
+    """struct kvm_irqfd: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         fd: int
@@ -4014,7 +4014,7 @@ class kvm_irqfd(LittleEndianStructure):
 
 
 class kvm_clock_data(LittleEndianStructure):
-    """struct kvm_clock_data: 48 bytes, linux/kvm.h."""
+    """struct kvm_clock_data: 48 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         clock: int
@@ -4035,7 +4035,7 @@ class kvm_clock_data(LittleEndianStructure):
 
 
 class kvm_config_tlb(LittleEndianStructure):
-    """struct kvm_config_tlb: 24 bytes, linux/kvm.h."""
+    """struct kvm_config_tlb: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         params: int
@@ -4052,7 +4052,7 @@ class kvm_config_tlb(LittleEndianStructure):
 
 
 class kvm_dirty_tlb(LittleEndianStructure):
-    """struct kvm_dirty_tlb: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_tlb: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         bitmap: int
@@ -4065,14 +4065,14 @@ class kvm_dirty_tlb(LittleEndianStructure):
 
 
 class kvm_reg_list____empty_reg(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_reg_list__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         reg: Array[c_uint64]
@@ -4084,7 +4084,7 @@ class kvm_reg_list__anon1(LittleEndianStructure):
 
 
 class kvm_reg_list(LittleEndianStructure):
-    """struct kvm_reg_list: 8 bytes, linux/kvm.h."""
+    """struct kvm_reg_list: 8 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         n: int
@@ -4093,11 +4093,11 @@ class kvm_reg_list(LittleEndianStructure):
         ("n", c_uint64),
         ("reg", c_uint64 * 0),
     )
-    _c_types_ = ("__u64", "struct",)
+    _c_types_ = ("__u64", "__u64[]",)
 
 
 class kvm_one_reg(LittleEndianStructure):
-    """struct kvm_one_reg: 16 bytes, linux/kvm.h."""
+    """struct kvm_one_reg: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -4110,7 +4110,7 @@ class kvm_one_reg(LittleEndianStructure):
 
 
 class kvm_msi(LittleEndianStructure):
-    """struct kvm_msi: 32 bytes, linux/kvm.h."""
+    """struct kvm_msi: 32 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address_lo: int
@@ -4131,7 +4131,7 @@ class kvm_msi(LittleEndianStructure):
 
 
 class kvm_arm_device_addr(LittleEndianStructure):
-    """struct kvm_arm_device_addr: 16 bytes, linux/kvm.h."""
+    """struct kvm_arm_device_addr: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         id: int
@@ -4144,7 +4144,7 @@ class kvm_arm_device_addr(LittleEndianStructure):
 
 
 class kvm_create_device(LittleEndianStructure):
-    """struct kvm_create_device: 12 bytes, linux/kvm.h."""
+    """struct kvm_create_device: 12 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         type: int
@@ -4159,7 +4159,7 @@ class kvm_create_device(LittleEndianStructure):
 
 
 class kvm_device_attr(LittleEndianStructure):
-    """struct kvm_device_attr: 24 bytes, linux/kvm.h."""
+    """struct kvm_device_attr: 24 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -4176,7 +4176,7 @@ class kvm_device_attr(LittleEndianStructure):
 
 
 class kvm_vfio_spapr_tce(LittleEndianStructure):
-    """struct kvm_vfio_spapr_tce: 8 bytes, linux/kvm.h."""
+    """struct kvm_vfio_spapr_tce: 8 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         groupfd: int
@@ -4189,7 +4189,7 @@ class kvm_vfio_spapr_tce(LittleEndianStructure):
 
 
 class kvm_s390_keyop(LittleEndianStructure):
-    """struct kvm_s390_keyop: 16 bytes, linux/kvm.h."""
+    """struct kvm_s390_keyop: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         guest_addr: int
@@ -4206,7 +4206,7 @@ class kvm_s390_keyop(LittleEndianStructure):
 
 
 class kvm_enc_region(LittleEndianStructure):
-    """struct kvm_enc_region: 16 bytes, linux/kvm.h."""
+    """struct kvm_enc_region: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         addr: int
@@ -4219,7 +4219,7 @@ class kvm_enc_region(LittleEndianStructure):
 
 
 class kvm_dirty_gfn(LittleEndianStructure):
-    """struct kvm_dirty_gfn: 16 bytes, linux/kvm.h."""
+    """struct kvm_dirty_gfn: 16 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -4234,7 +4234,7 @@ class kvm_dirty_gfn(LittleEndianStructure):
 
 
 class kvm_stats_header(LittleEndianStructure):
-    """struct kvm_stats_header: 24 bytes, linux/kvm.h."""
+    """struct kvm_stats_header: 24 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -4255,14 +4255,14 @@ class kvm_stats_header(LittleEndianStructure):
 
 
 class kvm_stats_desc____empty_name(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     _fields_ = ()
     _c_types_ = ()
 
 
 class kvm_stats_desc__anon1(LittleEndianStructure):
-    """struct: 0 bytes, linux/kvm.h."""
+    """struct: 0 bytes, alignment 1, linux/kvm.h."""
 
     if TYPE_CHECKING:
         name: Array[c_int8]
@@ -4274,7 +4274,7 @@ class kvm_stats_desc__anon1(LittleEndianStructure):
 
 
 class kvm_stats_desc(LittleEndianStructure):
-    """struct kvm_stats_desc: 16 bytes, linux/kvm.h."""
+    """struct kvm_stats_desc: 16 bytes, alignment 4, linux/kvm.h."""
 
     if TYPE_CHECKING:
         flags: int
@@ -4291,11 +4291,11 @@ class kvm_stats_desc(LittleEndianStructure):
         ("bucket_size", c_uint32),
         ("name", c_int8 * 0),
     )
-    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "struct",)
+    _c_types_ = ("__u32", "__s16", "__u16", "__u32", "__u32", "char[]",)
 
 
 class kvm_memory_attributes(LittleEndianStructure):
-    """struct kvm_memory_attributes: 32 bytes, linux/kvm.h."""
+    """struct kvm_memory_attributes: 32 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         address: int
@@ -4312,7 +4312,7 @@ class kvm_memory_attributes(LittleEndianStructure):
 
 
 class kvm_create_guest_memfd(LittleEndianStructure):
-    """struct kvm_create_guest_memfd: 64 bytes, linux/kvm.h."""
+    """struct kvm_create_guest_memfd: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         size: int
@@ -4327,7 +4327,7 @@ class kvm_create_guest_memfd(LittleEndianStructure):
 
 
 class kvm_pre_fault_memory(LittleEndianStructure):
-    """struct kvm_pre_fault_memory: 64 bytes, linux/kvm.h."""
+    """struct kvm_pre_fault_memory: 64 bytes, alignment 8, linux/kvm.h."""
 
     if TYPE_CHECKING:
         gpa: int

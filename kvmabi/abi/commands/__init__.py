@@ -18,6 +18,8 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
+    Command("show", "show structs, ioctls and constants as a person wants to see them"),
+    Command("decode", "say which ioctl a number is"),
     Command("diff", "say what changes from one kernel's ABI to another's, and whom it hurts"),
     Command("verify", "prove the ABI against a C compiler, or against the running kernel"),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,13 @@ def architectures(names: list[str], default: list[Architecture]) -> list[Archite
     """The architectures that were named, each once; `default` if none was."""
     found = [arch.find(name) for name in names]
     return list({one.name: one for one in found}.values()) or default
+
+
+def host_first() -> list[Architecture]:
+    """All architectures, the host's (if it is one of them) before the others."""
+    machine = os.uname().machine
+    everyone = arch.ARCHITECTURES.values()
+    return sorted(everyone, key=lambda one: machine not in (one.name, *one.machines))
 
 
 def write_json(target: str, value: object) -> None:
