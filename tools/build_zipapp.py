@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import py_compile
 import stat
 import sys
@@ -105,6 +106,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Build kvmabi as a single file.")
     parser.add_argument("-o", "--output", type=Path, default=TOP / "dist" / "kvmabi.pyz")
     target: Path = parser.parse_args().output
+    if os.environ.get("PYTHONHASHSEED") != "0":  # it orders the sets in byte code
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606 (no shell is meant)
     target.parent.mkdir(parents=True, exist_ok=True)
     count = build(target)
     size = target.stat().st_size
