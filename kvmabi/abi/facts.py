@@ -109,7 +109,7 @@ def facts_of(abi: Abi) -> Facts:
             constants[macro.name] = _constant(macro)
     return Facts(
         records={
-            record.name: _record(record)
+            record.name: record_fact(record)
             for record in needed_records(abi)
             if record.tag is not None or record.name in abi.typedefs
         },
@@ -136,7 +136,8 @@ def _function(macro: FunctionMacro) -> FunctionFact:
     return FunctionFact(parameters, digest[:12])
 
 
-def _record(record: Record) -> RecordFact:
+def record_fact(record: Record) -> RecordFact:
+    """A record with its members flat."""
     fields = dict(_fields(record, "", 0))
     return RecordFact(record.kind, record.size, record.alignment, fields)
 

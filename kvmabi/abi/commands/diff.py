@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from kvmabi.abi.diff import diff_facts
 from kvmabi.abi.diff.report import Report
+from kvmabi.abi.running_side import RUNNING, running_sides
 from kvmabi.abi.sides import SIDE_FORMS, Side, read_side
-from kvmabi.arch import ARCHITECTURES, find
+from kvmabi.arch import ARCHITECTURES, find, host
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.headersets.store import default_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("old", metavar="OLD", help=f"{SIDE_FORMS}")
+    parser.add_argument(
+        "old", metavar="OLD", help=f'{SIDE_FORMS}; or "running", this kernel by its BTF'
+    )
     parser.add_argument("new", metavar="NEW", help="as OLD")
     parser.add_argument(
         "--arch",
@@ -38,8 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry the command out: 1 if a change is breaking."""
     wanted = [find(name) for name in args.arch] or list(ARCHITECTURES.values())
-    old, new = (read_side(text, wanted, args.store) for text in (args.old, args.new))
-    report = compare(old, new, asked=bool(args.arch))
+    if RUNNING in (args.old, args.new):
+        report = _with_running(args)
+    else:
+        old, new = (read_side(text, wanted, args.store) for text in (args.old, args.new))
+        report = compare(old, new, asked=bool(args.arch))
     if args.json:
         _write(args.json, report.to_json())
     elif args.markdown:
@@ -49,6 +56,15 @@ def run(args: argparse.Namespace) -> int:
 
         report.show(Console(), everything=args.all)
     return ExitCode.BROKEN if report.breaking else ExitCode.KEPT
+
+
+def _with_running(args: argparse.Namespace) -> Report:
+    text = args.new if args.old == RUNNING else args.old
+    if text == RUNNING:
+        raise UsageError("only one side can be the running kernel")
+    running, other, note = running_sides(read_side(text, [host()], args.store))
+    report = compare(*((running, other) if args.old == RUNNING else (other, running)))
+    return replace(report, notes=(*report.notes, note))
 
 
 def compare(old: Side, new: Side, *, asked: bool = False) -> Report:
