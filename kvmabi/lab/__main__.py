@@ -40,7 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         metavar="KERNEL",
         default=DEFAULT_KERNEL,
-        help="debian:VERSION, or a kernel package's .deb (default: %(default)s)",
+        help="debian:VERSION, host (this machine's, from /boot), a kernel package's .deb, a built "
+        "kernel tree, or a bzImage (default: %(default)s)",
+    )
+    run_parser.add_argument(
+        "--modules", metavar="DIR", help="the folder with the kernel's modules, if not its own"
     )
     run_parser.add_argument(
         "--backend",
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     words, json = inner_command(args.words)
     chosen = backend(args.backend)
     emulator_version = qemu.version(chosen)
-    kernel = kernels.find_kernel(args.kernel)
+    kernel = kernels.find_kernel(args.kernel, args.modules)
     image = initramfs.build(kernel, chosen)
     machine = qemu.Machine(chosen, kernel.image)
     _note(f"{kernel.source} on {chosen.name} ({chosen.about}, {emulator_version})")
@@ -141,7 +145,8 @@ def inner_command(words: list[str]) -> tuple[list[str], str | None]:
 
 
 def _prefix(args: argparse.Namespace) -> str:
-    return shlex.join(["kvmabi", "lab", "run", "--kernel", args.kernel, "--backend", args.backend])
+    words = ["kvmabi", "lab", "run", "--kernel", args.kernel, "--backend", args.backend]
+    return shlex.join([*words, "--modules", args.modules] if args.modules else words)
 
 
 def _note(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Final
 
 from kvmabi.errors import LabUnavailable
@@ -10,11 +11,22 @@ from kvmabi.lab import cpio
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import Backend
 from kvmabi.lab.kernels import Kernel
-from kvmabi.lab.modules import in_order
+from kvmabi.lab.modules import in_order, modinfo
 from kvmabi.lab.userland import Userland
 
 CARRIERS: Final = ("virtio_pci", "virtio_console")
 """What carries the results out."""
+NEEDED: Final = MappingProxyType(
+    {
+        "CONFIG_KVM": "it has no KVM",
+        "CONFIG_BLK_DEV_INITRD": "it cannot take an initramfs",
+        "CONFIG_VIRTIO_PCI": "it has no virtio over PCI, which carries the results",
+        "CONFIG_VIRTIO_CONSOLE": "it has no virtio console, which carries the results",
+        "CONFIG_DEVTMPFS": "it has no devtmpfs",
+        "CONFIG_EVENTFD": "it has no eventfd",
+    }
+)
+"""Kernel option, and what a kernel lacks without it."""
 
 
 def build(kernel: Kernel, backend: Backend) -> bytes:
@@ -25,30 +37,45 @@ def build(kernel: Kernel, backend: Backend) -> bytes:
 
 
 def module_archive(kernel: Kernel, backend: Backend) -> bytes:
-    """Return the archive with the modules; LabUnavailable where the back end's is missing."""
+    """Return the archive with the modules; LabUnavailable where they are not this kernel's."""
     check(kernel, backend)
     order, files = [], []
     for name, image in in_order([*CARRIERS, backend.module], kernel.modules):
+        _check_release(kernel, name, image)
         order.append([name, backend.parameters if name == backend.module else ""])
         files.append(Entry(f"modules/{name}.ko", 0o644, image))
     files.append(Entry("modules/order.json", 0o644, json.dumps(order).encode()))
     return cpio.archive(files)
 
 
+def _check_release(kernel: Kernel, name: str, image: bytes) -> None:
+    release = modinfo(image, name).get("vermagic", "").partition(" ")[0]
+    if kernel.release and release and release != kernel.release:
+        raise LabUnavailable(
+            f"the module {name} is of Linux {release}, and {kernel.source} is Linux "
+            f"{kernel.release}: name the modules that belong to it with --modules"
+        )
+
+
 def check(kernel: Kernel, backend: Backend) -> None:
     """Raise LabUnavailable, with the reason, for a kernel that cannot do it for a known reason."""
-    config = kernel.config
-    if config is None:
-        return
-    option = f"CONFIG_{backend.module.upper()}"
-    for needed, what in (
-        ("CONFIG_KVM", "it has no KVM"),
-        (option, f"its KVM has no {backend.module}, which the back end {backend.name} needs"),
-        ("CONFIG_BLK_DEV_INITRD", "it cannot take an initramfs"),
-        ("CONFIG_VIRTIO_PCI", "it has no virtio over PCI, which carries the results"),
-        ("CONFIG_VIRTIO_CONSOLE", "it has no virtio console, which carries the results"),
-        ("CONFIG_DEVTMPFS", "it has no devtmpfs"),
-        ("CONFIG_EVENTFD", "it has no eventfd"),
-    ):
-        if needed not in config:
-            raise LabUnavailable(f"{kernel.source} cannot be tested: {what} ({needed} is not set)")
+    module = backend.module
+    for option, what in NEEDED.items():
+        if kernel.config is not None and option not in kernel.config:
+            raise _cannot(kernel, f"{what} ({option} is not set)")
+    option = f"CONFIG_{module.upper()}"
+    built_in = None if kernel.built_in is None else module in kernel.built_in
+    if kernel.config is not None:
+        if option not in kernel.config:
+            what = f"its KVM has no {module}, which the back end {backend.name} needs"
+            raise _cannot(kernel, f"{what} ({option} is not set)")
+        built_in = kernel.config[option] == "y"
+    if built_in is False and module not in kernel.modules:
+        raise _cannot(kernel, f"the module {module} is not there; --modules can name its folder")
+    for carrier in CARRIERS if kernel.built_in is not None else ():
+        if carrier not in kernel.modules and carrier not in (kernel.built_in or ()):
+            raise _cannot(kernel, f"the module {carrier}, which carries the results, is not there")
+
+
+def _cannot(kernel: Kernel, why: str) -> LabUnavailable:
+    return LabUnavailable(f"{kernel.source} cannot be tested: {why}")

@@ -30,10 +30,11 @@ MOUNTS: Final = (
     ("debugfs", "/sys/kernel/debug"),
 )
 MODULES: Final = Path("/modules")
+NO_PORT: Final = "no virtio-serial port came up"
 PORT_NAME: Final = "kvmabi"
 HARNESS_FAILED: Final = 4
 READ_BYTES: Final = 1 << 16
-PORT_DEADLINE_S: Final = 20.0
+PORT_DEADLINE_S: Final = 10.0
 PRELOADED: Final = ("kvmabi.cli", "kvmabi.matrix", "kvmabi.results.recorder", "kvmabi.vmm")
 """What is imported before the job is known, so that a snapshot has it."""
 
@@ -96,7 +97,7 @@ def open_port() -> int:
                 with suppress(OSError):
                     return os.open(f"/dev/{name.parent.name}", os.O_RDWR | os.O_CLOEXEC)
         time.sleep(0.02)
-    raise Trouble("no virtio-serial port came up: this kernel has no virtio_pci or virtio_console")
+    raise Trouble(NO_PORT)
 
 
 def about(problems: Sequence[str]) -> dict[str, Any]:

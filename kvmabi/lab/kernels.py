@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from kvmabi.errors import LabUnavailable, UsageError
-from kvmabi.lab import apt, cache
+from kvmabi.lab import apt, cache, image
 from kvmabi.lab.archive import Entry, entries
 from kvmabi.lab.modules import find_modules, module_name
 
 DEBIAN: Final = "debian:"
+HOST: Final = "host"
 _USEFUL: Final = re.compile(
     r"(usr/)?lib/modules/[^/]+/kernel/(arch/x86|virt|crypto|lib|drivers/(virtio|char|crypto|block))/"
 )
@@ -30,22 +32,98 @@ class Kernel:
     release: str
     image: Path
     modules: Mapping[str, Path]
+    built_in: frozenset[str] | None = None
+    """The modules that are part of the image, where that is known."""
     config: Mapping[str, str] | None = None
     """Option to value ("CONFIG_KVM": "m"), where the configuration is at hand."""
 
 
-def find_kernel(name: str) -> Kernel:
-    """Return the kernel that a user calls so.
+def find_kernel(name: str, modules: str | None = None) -> Kernel:
+    """Return the kernel that a user calls so; `modules` is a folder with its modules, if named.
 
-    "debian:6.1" is the newest kernel package of that version that apt knows; a file that ends with
-    .deb is a kernel package. Raises UsageError and LabUnavailable, with what to do.
+    "debian:6.1" is the newest kernel package of that version that apt knows, "host" the kernel of
+    this machine as it lies in /boot, a file that ends with .deb a kernel package, a folder a built
+    kernel tree, and any other file a bzImage. Raises UsageError and LabUnavailable with the remedy.
     """
-    if name.startswith(DEBIAN):
-        return _debian(name)
     path = Path(name)
-    if path.suffix == ".deb" and path.is_file():
-        return _unpacked(name, path, cache.file_sha256(path), f"the package {path.name}")
-    raise UsageError(f"{name!r} is no kernel: name debian:VERSION (debian:6.1) or a kernel's .deb")
+    if modules is not None and not Path(modules).is_dir():
+        raise UsageError(f"--modules {modules}: there is no such folder")
+    if name.startswith(DEBIAN):
+        found = _debian(name)
+    elif name == HOST:
+        found = _host(os.uname().release)
+    elif path.is_dir():
+        found = _tree(path)
+    elif not path.is_file():
+        raise UsageError(
+            f"{name!r} is no kernel: name debian:VERSION (debian:6.1), host, a kernel's .deb, a "
+            "built kernel tree or a bzImage"
+        )
+    elif path.suffix == ".deb":
+        found = _unpacked(name, path, cache.file_sha256(path), f"the package {path.name}")
+    else:
+        found = _image(path)
+    return with_modules(found, Path(modules)) if modules is not None else found
+
+
+def with_modules(kernel: Kernel, folder: Path) -> Kernel:
+    """Return the kernel with the modules of a folder instead of its own."""
+    return replace(kernel, modules=find_modules(folder), built_in=_built_in(folder))
+
+
+def _host(release: str, boot: Path = Path("/boot")) -> Kernel:
+    path = boot / f"vmlinuz-{release}"
+    if not path.is_file():
+        raise LabUnavailable(
+            f"the running kernel, {release}, does not lie in {boot} (as {path.name}): name its "
+            "bzImage with --kernel, and its modules with --modules"
+        )
+    return replace(_image(path), name=HOST, source=f"this machine's {path}")
+
+
+def _image(path: Path, installed: Path = Path("/lib/modules")) -> Kernel:
+    """Return a bzImage with the configuration beside it, and the modules installed for it."""
+    release = image.release_of(path)
+    folder = installed / release
+    beside = (path.with_name(f"config-{release}"), path.with_name(".config"))
+    config = next((one for one in beside if one.is_file()), None)
+    here = bool(release) and folder.is_dir()
+    return Kernel(
+        name=str(path),
+        source=f"the image {path}",
+        release=release,
+        image=path,
+        modules=find_modules(folder) if here else {},
+        built_in=_built_in(folder) if here else None,
+        config=read_config(config.read_text()) if config else None,
+    )
+
+
+def _tree(folder: Path) -> Kernel:
+    path = folder / "arch/x86/boot/bzImage"
+    if not path.is_file():
+        raise UsageError(f"{folder} is no built kernel tree: it has no {path.relative_to(folder)}")
+    order = folder / "modules.order"
+    lines = order.read_text().split() if order.is_file() else []
+    paths = [(folder / line).with_suffix(".ko") for line in lines]
+    config = folder / ".config"
+    return Kernel(
+        name=str(folder),
+        source=f"the tree {folder}",
+        release=image.release_of(path),
+        image=path,
+        modules={module_name(one.name): one for one in paths if one.is_file()},
+        built_in=_built_in(folder),
+        config=read_config(config.read_text()) if config.is_file() else None,
+    )
+
+
+def _built_in(folder: Path) -> frozenset[str] | None:
+    """Return the names of the modules that are part of the image; None where nothing tells."""
+    path = folder / "modules.builtin"
+    if not path.is_file():
+        return None
+    return frozenset(module_name(line) for line in path.read_text().split())
 
 
 def _debian(name: str) -> Kernel:

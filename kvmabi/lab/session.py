@@ -9,16 +9,28 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from kvmabi.errors import KernelLost, LabUnavailable
 from kvmabi.lab import klog
 from kvmabi.lab.frames import Decoder, Frame, Kind
+from kvmabi.lab.inside import NO_PORT
 from kvmabi.lab.qemu import Emulator
 
 BOOT_DEADLINE_S: Final = 180.0
 SILENCE_S: Final = 240.0
 """After how many seconds without a frame a kernel counts as hung; more than a case may take."""
+UNFIT: Final = MappingProxyType(
+    {
+        "Unable to mount root fs": "it cannot take an initramfs (CONFIG_BLK_DEV_INITRD)",
+        "No working init found": "it cannot run Python's program or script "
+        "(CONFIG_BINFMT_ELF, CONFIG_BINFMT_SCRIPT)",
+        NO_PORT: "it has no virtio_pci or virtio_console, which carry the "
+        "results (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)",
+    }
+)
+"""What a kernel's console says before it is ready, and what that means."""
 TICK_S: Final = 0.2
 READ_BYTES: Final = 1 << 18
 
@@ -125,12 +137,18 @@ class Session:
             raise self._lost(f"the machine went down (emulator: {ended})")
         if now - self._started > self._deadline_s:
             raise self._lost(f"the run was not over after {self._deadline_s:.0f} s")
-        if not self._ready and now - self._started > BOOT_DEADLINE_S:
-            raise self._lost(f"it was not up after {BOOT_DEADLINE_S:.0f} s")
+        if not self._ready and (now - self._started > BOOT_DEADLINE_S or NO_PORT in self.console):
+            mute = (
+                "" if self._console else " (has it a serial console, CONFIG_SERIAL_8250_CONSOLE?)"
+            )
+            raise self._lost(f"it was not up after {now - self._started:.0f} s{mute}")
         if self._ready and now - self._heard > SILENCE_S:
             raise self._lost(f"nothing came from it for {SILENCE_S:.0f} s")
 
-    def _lost(self, why: str) -> KernelLost:
+    def _lost(self, why: str) -> KernelLost | LabUnavailable:
+        for text, reason in () if self._ready else UNFIT.items():
+            if text in self.console:
+                return LabUnavailable(f"this kernel cannot be tested: {reason}")
         words = "\n  ".join(klog.last_words(self.console)) or "(none)"
         return KernelLost(f"{why}; the kernel's last words:\n  {words}")
 

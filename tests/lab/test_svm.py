@@ -98,6 +98,25 @@ def test_a_few_cases_and_nothing_left_behind(tmp_path: Path, back_end: str) -> N
     assert not {path for path in set(Path("/tmp").iterdir()) - before if "kvmabi" in path.name}
 
 
+def test_an_image_with_a_folder_of_modules(tmp_path: Path) -> None:
+    debian = kernels.find_kernel("debian:6.1")
+    image, modules = tmp_path / "bzImage", tmp_path / "modules"
+    image.symlink_to(debian.image)
+    modules.symlink_to(next(iter(debian.modules.values())).parent)
+    words = ["--kernel", str(image), "--modules", str(modules), "--", "matrix", "--list"]
+    done = lab(*words)
+    assert done.returncode == ExitCode.KEPT, done.stderr
+    assert len(done.stdout.splitlines()) > 10_000
+
+
+def test_an_image_without_its_modules_is_told_plainly(tmp_path: Path) -> None:
+    image = tmp_path / "bzImage"
+    image.symlink_to(kernels.find_kernel("debian:6.1").image)
+    done = lab("--kernel", str(image), "--", "matrix")
+    assert done.returncode == ExitCode.NOTHING_CHECKED
+    assert "this kernel cannot be tested: it has no virtio_pci or virtio_console" in done.stderr
+
+
 def test_one_case_alone_shows_its_ioctls() -> None:
     listed = lab("--", "matrix", "--list", "--filter", "pio-len4-eq").stdout.split()
     done = lab("--", "matrix", "--repro", listed[0])

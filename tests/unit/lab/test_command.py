@@ -30,7 +30,7 @@ CONFIG = dict.fromkeys(
 
 
 def kernel(config: dict[str, str] | None) -> Kernel:
-    return Kernel("k", "the kernel k", "6.1", Path("vmlinuz"), {}, config)
+    return Kernel("k", "the kernel k", "6.1", Path("vmlinuz"), {}, config=config)
 
 
 @pytest.mark.parametrize(

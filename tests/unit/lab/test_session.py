@@ -105,6 +105,28 @@ def test_every_wait_has_an_end(monkeypatch, name: str, ready: bool, text: str) -
 
 
 @pytest.mark.parametrize(
+    ("console", "text"),
+    [
+        ("VFS: Unable to mount root fs on unknown-block(0,0)", "it cannot take an initramfs"),
+        ("Kernel panic - No working init found.", "it cannot run Python's program"),
+        ("kvmabi: no virtio-serial port came up", "it has no virtio_pci"),
+    ],
+)
+def test_a_kernel_that_lacks_something_is_told_plainly(console: str, text: str) -> None:
+    def script(_port: socket.socket, line: socket.socket) -> None:
+        line.sendall(f"[ 1.0] {console}\r\n".encode())
+
+    with pytest.raises(LabUnavailable, match=f"this kernel cannot be tested: {text}"):
+        frames_of(FakeEmulator(script))
+
+
+def test_a_mute_kernel_gets_a_hint(monkeypatch) -> None:
+    monkeypatch.setattr(module, "BOOT_DEADLINE_S", 0.3)
+    with pytest.raises(KernelLost, match="CONFIG_SERIAL_8250_CONSOLE"):
+        frames_of(FakeEmulator(lambda port, _console: port.recv(1)))
+
+
+@pytest.mark.parametrize(
     ("frame", "text"),
     [
         (encode(Kind.TROUBLE, b"no port"), "no port"),
