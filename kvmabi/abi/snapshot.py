@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from kvmabi.abi.facts import (
     ConstantFact,
@@ -84,8 +84,7 @@ def _read(line: str, facts: Facts, fields: dict[str, dict[str, FieldFact]]) -> N
             start = int(byte, 16) * 8 + int(bit or 0)
             fields.setdefault(name, {})[path] = FieldFact(start, round(float(size) * 8), text)
         case "macro" | "enumerator":
-            value, _, alias = rest.rpartition(" = ") if " = " in f" {rest}" else (rest, "", "")
-            _into(facts.constants, name, _constant_of(kind, value.strip(), alias))
+            _into(facts.constants, name, _constant_of(kind, rest))
         case "ioctl":
             argument = rest.split(" ", 3)
             number = int(argument[0], 16)
@@ -103,14 +102,13 @@ def _into(facts: Mapping[str, Any], name: str, fact: object) -> None:
     cast("dict[str, Any]", facts)[name] = fact
 
 
-def _constant_of(kind: str, text: str, alias: str) -> ConstantFact:
-    value: int | str | None = None
+def _constant_of(kind: Literal["macro", "enumerator"], text: str) -> ConstantFact:
     if text.startswith('"'):
-        value = str(json.loads(text))
-    elif text:
-        value = int(text, 0)
-    as_kind: Any = kind
-    return ConstantFact(as_kind, value, alias, text.lstrip("-").startswith("0x"))
+        value, end = json.JSONDecoder().raw_decode(text)
+        return ConstantFact(kind, str(value), text[end:].removeprefix(" = "))
+    number, _, alias = text.partition(" = ")
+    hexadecimal = number.lstrip("-").startswith("0x")
+    return ConstantFact(kind, int(number, 0) if number else None, alias, hexadecimal)
 
 
 def text_of(facts: Mapping[str, Facts]) -> str:

@@ -14,7 +14,7 @@ from kvmabi.header import HeaderTree, parse
 from kvmabi.headersets.installed import COMMON
 from kvmabi.headersets.origin import Source, version_of
 
-ROOTS: Final = ("linux/kvm.h", "linux/version.h")
+ROOTS: Final = ("linux/kvm.h", "asm/kvm.h", "linux/version.h")
 _INCLUDE: Final = re.compile(rb"^[ \t]*#[ \t]*include[ \t]*[<\"]([\w./+-]+)[>\"]", re.MULTILINE)
 _MAX_FILES: Final = 5000
 
