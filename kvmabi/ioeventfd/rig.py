@@ -16,6 +16,7 @@ from kvmabi import uapi
 from kvmabi.ioeventfd.contract import Bus
 from kvmabi.ioeventfd.steps import (
     ACCUMULATOR,
+    NUMBERS,
     Access,
     Case,
     CloseFd,
@@ -37,7 +38,6 @@ from kvmabi.vmm import Batch, ExerciserMachine
 FDS_EACH: Final = 24
 """How many descriptors of its own a case may have open at once."""
 GUEST_DEADLINE_S: Final = 5.0
-_NO_FD: Final = -1
 _ERROR_OR_DATA: Final = select.POLLIN | select.POLLERR
 
 
@@ -66,7 +66,9 @@ def _make_fd(kind: FdKind) -> int:
                 epoll.close()
         case FdKind.KVM:
             return os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
-        case FdKind.MINUS_ONE | FdKind.CLOSED:
+        case FdKind.PATH:
+            return os.open("/", os.O_PATH | os.O_CLOEXEC)
+        case _:
             raise AssertionError(f"{kind} is not opened")
 
 
@@ -131,8 +133,8 @@ class Rig:
 
     def open_fd(self, step: OpenFd) -> None:
         """Open a descriptor, at a number of this rig's own where the case closes any."""
-        if step.kind is FdKind.MINUS_ONE:
-            self._fds[step.name] = _NO_FD
+        if step.kind in NUMBERS:
+            self._fds[step.name] = NUMBERS[step.kind]
         elif step.kind is FdKind.CLOSED:
             self._fds[step.name] = self._free.pop()
         else:

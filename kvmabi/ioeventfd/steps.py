@@ -69,7 +69,13 @@ class FdKind(StrEnum):
     DIRECTORY = "directory"
     EPOLL = "epoll"
     KVM = "kvm"
+    PATH = "path"
+    """Opened with O_PATH: a number that stands for no open file to the kernel's file calls."""
     MINUS_ONE = "minus-one"
+    LEAST = "least"
+    """-2^31."""
+    HUGE = "huge"
+    """2^30: a number that no process may open."""
     CLOSED = "closed"
 
     @property
@@ -79,8 +85,12 @@ class FdKind(StrEnum):
 
     @property
     def is_open(self) -> bool:
-        """Whether the number refers to an open file."""
-        return self not in (FdKind.MINUS_ONE, FdKind.CLOSED)
+        """Whether the kernel takes the number for an open file; EBADF if not."""
+        return self not in (FdKind.PATH, FdKind.CLOSED, *NUMBERS)
+
+
+NUMBERS: Final = {FdKind.MINUS_ONE: -1, FdKind.LEAST: -(1 << 31), FdKind.HUGE: 1 << 30}
+"""The kinds that are a number alone."""
 
 
 @dataclass(frozen=True, slots=True)

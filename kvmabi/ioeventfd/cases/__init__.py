@@ -15,6 +15,8 @@ from kvmabi.ioeventfd.cases import (
     phases,
     pv_mmio,
     several,
+    spots,
+    strings,
 )
 from kvmabi.ioeventfd.steps import Case
 
@@ -25,6 +27,8 @@ FAMILIES = (
     arguments,
     descriptors,
     several,
+    spots,
+    strings,
     pages,
     machines,
     pv_mmio,

@@ -18,12 +18,24 @@ from kvmabi.ioeventfd.cases.build import (
     write,
 )
 from kvmabi.ioeventfd.contract import EVENTFD_MAX, Bus
-from kvmabi.ioeventfd.steps import Case, CloseFd, DupFd, FdKind, FillFd, Ioeventfd, OpenFd, Step
+from kvmabi.ioeventfd.steps import (
+    Case,
+    CloseFd,
+    DupFd,
+    FdKind,
+    FillFd,
+    GuestRun,
+    Ioeventfd,
+    OpenFd,
+    Step,
+)
 
 KINDS: Final = (FdKind.EVENTFD, FdKind.SEMAPHORE, FdKind.NONBLOCKING)
 SECOND: Final = "f"
 FILLS: Final = {
     "one": 1,
+    "low31": (1 << 31) - 1,
+    "low32": (1 << 32) - 1,
     "half": 1 << 63,
     "max3": EVENTFD_MAX - 3,
     "max2": EVENTFD_MAX - 2,
@@ -50,10 +62,12 @@ def cases() -> Iterator[Case]:
     yield from _shared()
 
 
-def _steps(one: Ioeventfd, go: Step) -> Iterator[tuple[str, FdKind, list[Step]]]:
+def _steps(one: Ioeventfd, go: GuestRun) -> Iterator[tuple[str, FdKind, list[Step]]]:
     by_dup = with_fd(one, SECOND)
+    often = GuestRun(go.accesses * 100)
     for kind in KINDS:
         yield "plain", kind, [one, go, go]
+        yield "often", kind, [one, often, go]
         yield "dup-assign", kind, [DupFd(SECOND, FIRST), by_dup, go, one.deassign(), go]
         yield "dup-deassign", kind, [DupFd(SECOND, FIRST), one, go, by_dup.deassign(), go]
         yield "dup-closed", kind, [DupFd(SECOND, FIRST), by_dup, CloseFd(SECOND), go]

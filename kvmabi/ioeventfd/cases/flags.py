@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import combinations, product
 from typing import Final
 
 from kvmabi import uapi
-from kvmabi.ioeventfd.cases.build import LENGTHS, OPEN_FIRST, PATTERN, SPOT, case, run, write
+from kvmabi.ioeventfd.cases.build import LENGTHS, OPEN_FIRST, OTHER, PATTERN, SPOT, case, run, write
 from kvmabi.ioeventfd.contract import Bus
 from kvmabi.ioeventfd.steps import Case, GuestRun, Ioeventfd
 
@@ -20,7 +20,7 @@ LOW_BITS: Final = (
 )
 """The bits of today's mask but DEASSIGN; bit 4 (fast_mmio) has no macro."""
 HIGH_BITS: Final = tuple(1 << bit for bit in range(5, 32))
-HIGH_COMBINATIONS: Final = (0, *HIGH_BITS, 1 << 5 | 1 << 6, sum(HIGH_BITS))
+HIGH_COMBINATIONS: Final = (0, *HIGH_BITS, sum(HIGH_BITS))
 
 
 def cases() -> Iterator[Case]:
@@ -31,13 +31,19 @@ def cases() -> Iterator[Case]:
             for length in LENGTHS:
                 yield _assign(low | high, length)
         yield from _deassign_with_more(low)
+    for one, two in combinations(HIGH_BITS, 2):
+        yield _assign(one | two, 4)
 
 
 def _accesses(length: int) -> GuestRun:
-    """Return writes that would match the registration, on each bus that a guest can reach."""
+    """Return writes of the datamatch and of another value, on each bus that a guest can reach."""
+    widths = {Bus.MMIO: length or 4, Bus.PIO: length if length in (1, 2, 4) else 4}
     return run(
-        write(Bus.MMIO, SPOT[Bus.MMIO], length or 4),
-        write(Bus.PIO, SPOT[Bus.PIO], length if length in (1, 2, 4) else 4),
+        *(
+            write(bus, SPOT[bus], width, value)
+            for bus, width in widths.items()
+            for value in (PATTERN, OTHER)
+        )
     )
 
 
@@ -55,7 +61,15 @@ def _assign(flags: int, length: int) -> Case:
         (OPEN_FIRST, one, _accesses(length), one.deassign()),
         bus=Bus.of_flags(flags),
         length=length,
+        phase=_phase(flags, length),
     )
+
+
+def _phase(flags: int, length: int) -> str:
+    """Return what becomes of an assign; bit 5 is PV_MMIO's where the kernel has that."""
+    if flags >> 6 or (length == 0 and flags & uapi.KVM_IOEVENTFD_FLAG_DATAMATCH):
+        return "refused"
+    return "pv-mmio" if flags >> 5 else "assigned"
 
 
 def _deassign_with_more(low: int) -> Iterator[Case]:

@@ -9,10 +9,16 @@ from kvmabi.ioeventfd.cases.build import (
     GUEST_BUSES,
     LENGTHS,
     OPEN_FIRST,
+    OTHER,
+    PATTERN,
     WIDTHS,
     Subject,
     case,
+    low_bytes,
+    read,
     run,
+    string_read,
+    string_write,
     with_fd,
     write,
 )
@@ -29,7 +35,8 @@ from kvmabi.ioeventfd.steps import (
 )
 
 OPEN_SECOND = OpenFd("f", FdKind.NONBLOCKING)
-WRITES_EACH = 48
+WRITES_EACH = 1024
+"""Enough to keep a vCPU busy for longer than it takes another thread to start."""
 
 
 def cases() -> Iterator[Case]:
@@ -42,6 +49,8 @@ def cases() -> Iterator[Case]:
                 *_two_vms(one, width),
                 *_teardown(one, width),
                 *_two_vcpus(one, width),
+                *_second_vcpu(one, width),
+                *_unread(one, width),
             ):
                 yield case(
                     family,
@@ -64,7 +73,8 @@ def _two_vms(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step]]
     yield "vms", "two-eventfds", [OPEN_FIRST, OPEN_SECOND, one, with_fd(there, "f"), *both]
     yield "vms", "only-first", [OPEN_FIRST, one, *both, there.deassign(), *both]
     yield "vms", "one-closed", [OPEN_FIRST, one, there, ReplaceVm(0), *both]
-    yield "vms", "at-once", [OPEN_FIRST, one, there, Together(tuple(both))]
+    bursts = [_go(one, width, vm=vm, times=WRITES_EACH) for vm in (0, 1)]
+    yield "vms", "at-once", [OPEN_FIRST, one, there, Together(tuple(bursts))]
 
 
 def _teardown(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step]]]:
@@ -94,3 +104,29 @@ def _two_vcpus(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step
         accesses=tuple(replace(access, place=access.place + 16) for access in missing.accesses),
     )
     yield "vcpus", "one-misses", [OPEN_FIRST, one, Together((burst[0], elsewhere))]
+
+
+def _second_vcpu(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step]]]:
+    """Yield what the first vCPU tries on the second one, with a datamatch where it can."""
+    bus, place = one.bus, one.place
+    matched = Subject(bus, one.len, low_bytes(PATTERN, one.len) if one.len else None).request()
+    go = run(
+        write(bus, place, width),
+        write(bus, place, width, OTHER),
+        write(bus, place + 1, width),
+        read(bus, place, width),
+        string_write(bus, place, width, (OTHER, PATTERN)),
+        string_read(bus, place, width),
+        vcpu=1,
+    )
+    yield "vcpus", "second", [OPEN_FIRST, matched, go, matched.deassign(), go]
+
+
+def _unread(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step]]]:
+    """Yield counts that nobody has read yet when something else happens: they stay."""
+    go = replace(_go(one, width), unread=True)
+    again = [one.deassign(), one]
+    yield "unread", "deassign", [OPEN_FIRST, one, go, one.deassign()]
+    yield "unread", "reassign", [OPEN_FIRST, one, go, *again, go]
+    yield "unread", "clash", [OPEN_FIRST, OPEN_SECOND, one, go, with_fd(one, "f"), go]
+    yield "unread", "vm-closed", [OPEN_FIRST, one, go, ReplaceVm()]

@@ -18,6 +18,7 @@ from kvmabi.ioeventfd.cases.build import (
     signed,
     write,
 )
+from kvmabi.ioeventfd.cases.matching import INSTRUCTION_LENGTHS
 from kvmabi.ioeventfd.contract import BUS_FLAGS, Bus
 from kvmabi.ioeventfd.steps import Case, FdKind, Ioeventfd, OpenFd, Step
 
@@ -34,9 +35,10 @@ def cases() -> Iterator[Case]:
                 [OPEN_FIRST, *steps],
                 bus=Bus.MMIO,
                 length=length,
-                phase=name,
+                phase="pv-mmio",
             )
         yield from _refused(length)
+        yield from _instruction_lengths(length, one)
 
 
 def _accesses(length: int, one: Ioeventfd) -> Iterator[Case]:
@@ -51,6 +53,7 @@ def _accesses(length: int, one: Ioeventfd) -> Iterator[Case]:
             (OPEN_FIRST, one, run(write(Bus.MMIO, one.place + offset, length))),
             bus=Bus.MMIO,
             length=length,
+            phase="pv-mmio",
         )
 
 
@@ -63,16 +66,28 @@ def _lives(length: int, one: Ioeventfd) -> Iterator[tuple[str, list[Step]]]:
     yield "deassigned", [one, go, one.deassign(), go]
     yield "reassigned", [one, one.deassign(), one, go, one.deassign(), go]
     yield "clash", [second, one, plain, go]
-    yield (
-        "neighbour",
-        [
-            second,
-            one,
-            Subject(Bus.MMIO, length).request(one.place + 64, fd="f"),
-            go,
-            run(read(Bus.MMIO, one.place + 64, length)),
-        ],
-    )
+    far = one.place + 64
+    other = Subject(Bus.MMIO, length).request(far, fd="f")
+    other_pv = Subject(Bus.MMIO, length, pv_mmio=True).request(far, fd="f")
+    yield "neighbour", [second, one, other, go, run(read(Bus.MMIO, far, length))]
+    yield "neighbour-pv", [second, one, other_pv, go, one.deassign(), go]
+
+
+def _instruction_lengths(length: int, one: Ioeventfd) -> Iterator[Case]:
+    """Yield stores of every length: a kernel that does not decode must still skip all of them."""
+    for size in INSTRUCTION_LENGTHS[Bus.MMIO, length]:
+        go = run(
+            write(Bus.MMIO, one.place, length, insn=size),
+            write(Bus.MMIO, one.place + 64, length, insn=size),
+        )
+        yield case(
+            "pv-mmio",
+            ("instruction", f"len{length}", f"bytes{size}"),
+            (OPEN_FIRST, one, go),
+            bus=Bus.MMIO,
+            length=length,
+            phase="pv-mmio",
+        )
 
 
 def _refused(length: int) -> Iterator[Case]:

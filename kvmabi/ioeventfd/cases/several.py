@@ -162,10 +162,11 @@ def _matching_write(request: Ioeventfd) -> Access:
 
 
 def _many(bus: Bus) -> Iterator[Case]:
-    """Yield N registrations; the first, some in the middle and the last are hit and missed."""
+    """Yield N registrations: all are hit; first, middle and last are removed in turn."""
     spread = {Bus.MMIO: SPOT[Bus.MMIO], Bus.PIO: Place(SPOT[Bus.PIO].base, 0x1000)}[bus]
     for count in COUNTS:
-        hits = sorted({0, count // 3, count // 2, count - 1})
+        ends = sorted({0, count // 2, count - 1})
+        around = sorted({each for end in ends for each in (end - 1, end, end + 1)} | {count})
         addressed = [
             Subject(bus, 1).request(spread + index, fd=f"e{index % MAX_OPEN_FDS}")
             for index in range(count)
@@ -173,19 +174,15 @@ def _many(bus: Bus) -> Iterator[Case]:
         valued = [
             Subject(bus, 4, index).request(fd=f"e{index % MAX_OPEN_FDS}") for index in range(count)
         ]
-        at = [write(bus, spread + index, 1) for index in (*hits, -1, count)]
-        of = [write(bus, SPOT[bus], 4, index) for index in (*hits, count, count + 1)]
+        at = [write(bus, spread + index, 1) for index in range(-1, count + 1)]
+        of = [write(bus, SPOT[bus], 4, index & 0xFFFF_FFFF) for index in range(-1, count + 1)]
         for kind, requests, accesses in (("addresses", addressed, at), ("values", valued, of)):
+            near = run(*(accesses[index + 1] for index in around if -1 <= index <= count))
+            removals = [step for end in ends for step in (requests[end].deassign(), near)]
             yield case(
                 "many",
                 (bus, kind, count),
-                [
-                    *_opened(requests),
-                    *requests,
-                    run(*accesses),
-                    requests[0].deassign(),
-                    run(*accesses),
-                ],
+                [*_opened(requests), *requests, run(*accesses), *removals],
                 bus=bus,
                 length=requests[0].len,
             )
