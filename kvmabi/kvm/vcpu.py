@@ -7,6 +7,7 @@ import mmap
 import time
 from contextlib import suppress
 from fcntl import ioctl
+from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmabi import uapi
@@ -31,8 +32,9 @@ _REASON_WORD = run_offset("exit_reason") >> 2
 class Vcpu(KvmFd):
     """A virtual CPU. One thread at a time may use it; any thread may.
 
-    `run` is the kernel's `struct kvm_run`, mapped. `run_bytes` and `run_words` are the same memory
-    as bytes and as 32-bit words, for loops that cannot afford ctypes.
+    `run` is the kernel's `struct kvm_run`, mapped. `run_bytes`, `run_words` and `run_quads` are the
+    same memory as bytes and as words of 32 and 64 bits, for loops that cannot afford ctypes;
+    `run_map` is the mapping itself, whose slices are copies.
     """
 
     kind = "vCPU"
@@ -41,14 +43,18 @@ class Vcpu(KvmFd):
         super().__init__(fd)
         self.index = index
         try:
-            self._mapping = mmap.mmap(fd, mmap_size_bytes)
+            self.run_map = mmap.mmap(fd, mmap_size_bytes)
         except BaseException:
             super().close()
             raise
-        self.run = uapi.kvm_run.from_buffer(self._mapping)
-        self.run_bytes = memoryview(self._mapping)
+        self.run = uapi.kvm_run.from_buffer(self.run_map)
+        self.run_bytes = memoryview(self.run_map)
         self.run_words = self.run_bytes.cast("I")
+        self.run_quads = self.run_bytes.cast("Q")
         self.guard = Guard(self.run_bytes)
+        self.enter = partial(ioctl, fd, _KVM_RUN)
+        """One bare KVM_RUN, which raises OSError: for the loops in which each call counts. Given
+        an argument, even 0, fcntl.ioctl would first try it as two kinds of buffer and fail."""
 
     def try_run(self) -> int:
         """Errno of one KVM_RUN, and 0 where it returned with an `exit_reason`.
@@ -57,7 +63,7 @@ class Vcpu(KvmFd):
         that never exits is never ended.
         """
         try:
-            ioctl(self.fd, _KVM_RUN, 0)
+            self.enter()
         except OSError as error:
             return error.errno or 0
         return 0
@@ -113,13 +119,19 @@ class Vcpu(KvmFd):
         """Say what the guest's CPUID instruction gives; before the first run."""
         self.call("KVM_SET_CPUID2", bytearray(cpuid.raw))
 
+    def tsc_khz(self) -> int:
+        """The frequency of this vCPU's time-stamp counter in kHz."""
+        return self.call("KVM_GET_TSC_KHZ")
+
     def close(self) -> None:
         """Unmap `kvm_run` and close the fd, so that the kernel can let go of the VM."""
         if self.fd >= 0:
             self.guard.retire()
             self.run_words.release()
+            self.run_quads.release()
             self.run_bytes.release()
             del self.run
             with suppress(BufferError):  # a caller still holds a piece of `run`
-                self._mapping.close()
+                self.run_map.close()
+            self.enter = partial(ioctl, -1, _KVM_RUN)
         super().close()

@@ -1,7 +1,8 @@
-"""A VM's fd: memory, vCPUs and ioeventfds."""
+"""A VM's fd: memory, vCPUs, ioeventfds, and the interrupt controllers that the kernel has."""
 
 from __future__ import annotations
 
+import ctypes
 from fcntl import ioctl
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from kvmabi.kvm.system import System
 
 _KVM_IOEVENTFD = uapi.KVM_IOEVENTFD
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class VM(KvmFd):
@@ -54,6 +56,37 @@ class VM(KvmFd):
         zone.size = size_bytes
         zone.pio = pio
         self.call("KVM_REGISTER_COALESCED_MMIO", zone)
+
+    def set_tss_address(self, gpa: int) -> None:
+        """Give KVM three pages of guest-physical space below 4 GiB that no memslot uses.
+
+        Source: Documentation/virt/kvm/api.rst, KVM_SET_TSS_ADDR (needed on Intel's back end).
+        """
+        # fcntl.ioctl takes ints of 32 signed bits only, and this one is an address.
+        request, address = ctypes.c_ulong(uapi.KVM_SET_TSS_ADDR), ctypes.c_ulong(gpa)
+        if _libc.ioctl(self.fd, request, address) < 0:
+            raise IoctlError(ctypes.get_errno(), "KVM_SET_TSS_ADDR", self.kind)
+
+    def set_identity_map_address(self, gpa: int) -> None:
+        """Give KVM one more such page; before the first vCPU."""
+        self.call("KVM_SET_IDENTITY_MAP_ADDR", bytearray(gpa.to_bytes(8, "little")))
+
+    def create_irqchip(self) -> None:
+        """Have the kernel emulate PIC, I/O APIC and, in each vCPU made after this, a local APIC."""
+        self.call("KVM_CREATE_IRQCHIP")
+
+    def create_pit(self) -> None:
+        """Have the kernel emulate the interval timer and port 0x61; after `create_irqchip`."""
+        config = uapi.kvm_pit_config()
+        config.flags = uapi.KVM_PIT_SPEAKER_DUMMY
+        self.call("KVM_CREATE_PIT2", config)
+
+    def set_irq_line(self, gsi: int, level: bool) -> None:
+        """Raise or lower an interrupt line of the kernel's controllers."""
+        line = uapi.kvm_irq_level()
+        line.irq = gsi
+        line.level = level
+        self.call("KVM_IRQ_LINE", line)
 
     def create_vcpu(self, index: int) -> Vcpu:
         """The vCPU with this id."""
