@@ -67,9 +67,9 @@ def _table(entries: list[int]) -> bytes:
 def enter_long_mode(vcpu: Vcpu) -> None:
     """Put the vCPU into 64-bit mode at CPL 0, with the tables above; SSE is on."""
     sregs = vcpu.get_sregs()
-    _flat(sregs.cs, CODE_SELECTOR, TYPE_CODE, long_mode=1)
+    flat_segment(sregs.cs, CODE_SELECTOR, TYPE_CODE, long_mode=1)
     for segment in (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss):
-        _flat(segment, DATA_SELECTOR, TYPE_DATA, long_mode=0)
+        flat_segment(segment, DATA_SELECTOR, TYPE_DATA, long_mode=0)
     tss = sregs.tr
     tss.base, tss.limit, tss.selector = 0, 0xFFFF, TSS_SELECTOR
     tss.type, tss.present, tss.s, tss.unusable = TYPE_BUSY_TSS, 1, 0, 0
@@ -82,7 +82,8 @@ def enter_long_mode(vcpu: Vcpu) -> None:
     vcpu.set_sregs(sregs)
 
 
-def _flat(segment: uapi.kvm_segment, selector: int, kind: int, *, long_mode: int) -> None:
+def flat_segment(segment: uapi.kvm_segment, selector: int, kind: int, *, long_mode: int) -> None:
+    """Make it a flat segment of code or data: all of 32 bits, or of 64 in `long_mode`."""
     segment.base, segment.limit, segment.selector = 0, 0xFFFF_FFFF, selector
     segment.type, segment.present, segment.dpl, segment.s = kind, 1, 0, 1
     segment.l, segment.db, segment.g, segment.unusable = long_mode, 1 - long_mode, 1, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable, Hashable
 from typing import NamedTuple, Protocol
 
 UNCLAIMED_KEPT = 64
@@ -33,6 +34,14 @@ class _Range(NamedTuple):
     device: Device
 
 
+class Route(NamedTuple):
+    """What answers one kind of access, found once: a device's methods and the offset to give."""
+
+    read: Callable[[int, int], bytes]
+    write: Callable[[int, bytes], None]
+    offset: int
+
+
 class Bus:
     """A space of addresses ("mmio" or "pio") with devices at ranges of it.
 
@@ -44,26 +53,38 @@ class Bus:
     def __init__(self, name: str, lock: threading.RLock | None = None) -> None:
         self.name = name
         self.unclaimed: deque[Unclaimed] = deque(maxlen=UNCLAIMED_KEPT)
-        self._lock = lock or threading.RLock()
+        self.lock = lock or threading.RLock()
         self._ranges: tuple[_Range, ...] = ()
+        self.routes: dict[Hashable, Route] = {}
+        """Routes that users of the bus have found, under keys of their own; a change of the ranges
+        clears it. Look up and call under the lock."""
 
     def attach(self, start: int, size: int, device: Device) -> None:
         """Let the device answer `size` addresses from `start`; where ranges overlap, the first."""
-        with self._lock:
+        with self.lock:
             self._ranges += (_Range(start, start + size, device),)
+            self.routes.clear()
 
     def detach(self, start: int, device: Device) -> None:
         """Take the device's range at `start` away."""
-        with self._lock:
+        with self.lock:
             self._ranges = tuple(
                 at for at in self._ranges if at.start != start or at.device is not device
             )
+            self.routes.clear()
+
+    def find_route(self, address: int, size: int) -> Route:
+        """What answers an access of `size` bytes there: a device, or the bus itself for nobody."""
+        for start, end, device in self._ranges:
+            if start <= address and address + size <= end:
+                return Route(device.read, device.write, address - start)
+        return Route(self.read, self.write, address)
 
     def read(self, address: int, size: int) -> bytes:
         """What the guest reads there."""
         for start, end, device in self._ranges:
             if start <= address and address + size <= end:
-                with self._lock:
+                with self.lock:
                     return device.read(address - start, size)
         self.unclaimed.append(Unclaimed(address, size, False))
         return b"\xff" * size
@@ -72,7 +93,7 @@ class Bus:
         """Carry the guest's write to its device, if there is one."""
         for start, end, device in self._ranges:
             if start <= address and address + len(data) <= end:
-                with self._lock:
+                with self.lock:
                     device.write(address - start, data)
                 return
         self.unclaimed.append(Unclaimed(address, len(data), True))

@@ -35,13 +35,22 @@ class Image:
     segments: tuple[Segment, ...]
 
 
-def load_elf(data: bytes, *, low: int, high: int, name: str = "guest image") -> Image:
-    """The 64-bit x86 ELF executable in `data`, which must lie in `low` ≤ gpa < `high`.
+KINDS = {
+    64: (64, True, "EM_X86_64", "ET_EXEC"),
+    32: (32, True, "EM_386", "ET_EXEC"),
+}
+"""What an ELF file for x86 must be, by bits: class, little endian, machine, type."""
+
+
+def load_elf(
+    data: bytes, *, low: int, high: int, name: str = "guest image", bits: int = 64
+) -> Image:
+    """The x86 ELF executable of so many bits in `data`, which must lie in `low` ≤ gpa < `high`.
 
     Raises ImageError, in one line, where the file is truncated or no such ELF, or its segments
     overlap, do not fit, or hold no entry point.
     """
-    entry, headers = _read_headers(data, name)
+    entry, headers = _read_headers(data, name, bits)
     headers = [header for header in headers if header.p_memsz]
     if len(headers) > MAX_SEGMENTS:
         raise ImageError(f"{name} has {len(headers)} segments, and a guest at most {MAX_SEGMENTS}")
@@ -51,7 +60,7 @@ def load_elf(data: bytes, *, low: int, high: int, name: str = "guest image") -> 
     return Image(entry, ordered)
 
 
-def _read_headers(data: bytes, name: str) -> tuple[int, list[Any]]:
+def _read_headers(data: bytes, name: str, bits: int) -> tuple[int, list[Any]]:
     """The entry point and the headers of the segments to load."""
     try:
         elf = ELFFile(io.BytesIO(data))
@@ -61,10 +70,10 @@ def _read_headers(data: bytes, name: str) -> tuple[int, list[Any]]:
     except Exception as error:  # noqa: BLE001 - on odd files pyelftools raises what its parts do
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{name} is no readable ELF file: {reason}") from None
-    if kind != (64, True, "EM_X86_64", "ET_EXEC"):
-        bits, _, machine, file_type = kind
+    if kind != KINDS[bits]:
+        found, _, machine, file_type = kind
         raise ImageError(
-            f"{name} is no 64-bit x86 ELF executable: {bits} bits, {machine}, {file_type}"
+            f"{name} is no {bits}-bit x86 ELF executable: {found} bits, {machine}, {file_type}"
         )
     return entry, headers
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from kvmabi.errors import GuestError
 
 PAGE_BYTES = 4096
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mprotect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class Ram:
@@ -54,6 +56,14 @@ class Ram:
         """Guest memory itself, writable; to be released before `close`."""
         start = self.offset_of(gpa, size_bytes)
         return self.view[start : start + size_bytes]
+
+    def flush_page(self, gpa: int) -> None:
+        """Have KVM forget how it maps this page, contents untouched; nothing where it is no RAM."""
+        page = gpa & -PAGE_BYTES
+        if self.gpa <= page < self.end:
+            for rights in (0, mmap.PROT_READ | mmap.PROT_WRITE):
+                if _libc.mprotect(self.hva + page - self.gpa, PAGE_BYTES, rights):
+                    raise OSError(ctypes.get_errno(), "mprotect of a guest page")
 
     def close(self) -> None:
         """Give the memory back; no VM may use it any more."""

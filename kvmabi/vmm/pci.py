@@ -30,6 +30,8 @@ COMMAND_IO = 1 << 0
 COMMAND_MEMORY = 1 << 1
 COMMAND_MASTER = 1 << 2
 BAR_IS_IO = 1
+BAR_IS_64_BIT = 1 << 2
+BAR_IS_PREFETCHABLE = 1 << 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,11 @@ class Identity:
 class Bar:
     """One BAR: a device's range of a bus, wherever the guest has put it, and its doorbells."""
 
-    def __init__(self, bus: Bus, size: int, device: Device, registrar: Registrar) -> None:
+    def __init__(
+        self, bus: Bus, size: int, device: Device, registrar: Registrar, *, wide: bool = False
+    ) -> None:
+        self.wide = wide
+        """Whether it is a 64-bit memory BAR, which takes two registers."""
         self.bus = bus
         self.size = size
         self.device = device
@@ -57,6 +63,12 @@ class Bar:
     def is_io(self) -> bool:
         """Whether this is an I/O BAR."""
         return self.bus.name == "pio"
+
+    @property
+    def type_bits(self) -> int:
+        """The low bits of its register, which say what it is."""
+        wide = BAR_IS_64_BIT | BAR_IS_PREFETCHABLE if self.wide else 0
+        return BAR_IS_IO if self.is_io else wide
 
     @property
     def registrations(self) -> list[Registration]:
@@ -109,11 +121,12 @@ class PciFunction:
         self._preset(VENDOR_ID, identity.vendor | identity.device << 16, 4)
         self._preset(REVISION_AND_CLASS, identity.pci_class << 8, 4)
         self._preset(SUBSYSTEM_ID, identity.vendor | identity.device << 16, 4)
+        self._registers = tuple(_register_of(self.bars, bar) for bar in self.bars)
         commands = COMMAND_MASTER
-        for index, bar in enumerate(self.bars):
+        for (at, size), bar in zip(self._registers, self.bars, strict=True):
             commands |= COMMAND_IO if bar.is_io else COMMAND_MEMORY
-            self._preset(BAR0 + 4 * index, BAR_IS_IO if bar.is_io else 0, 4)
-            self._allow(BAR0 + 4 * index, -bar.size & 0xFFFF_FFFF, 4)
+            self._preset(at, bar.type_bits, size)
+            self._allow(at, -bar.size & (1 << 8 * size) - 1, size)
         self._allow(COMMAND, commands, 2)
 
     def read(self, offset: int, size: int) -> bytes:
@@ -129,14 +142,18 @@ class PciFunction:
 
     def set_bar(self, index: int, base: int) -> None:
         """Put a BAR somewhere, as firmware does before the guest starts."""
-        bits = BAR_IS_IO if self.bars[index].is_io else 0
-        self.write(BAR0 + 4 * index, (base | bits).to_bytes(4, "little"))
+        at, size = self._registers[index]
+        self.write(at, (base | self.bars[index].type_bits).to_bytes(size, "little"))
+
+    def decode(self) -> None:
+        """Switch all BARs on, as firmware does before the guest starts."""
+        allowed = self._writable[COMMAND] & (COMMAND_IO | COMMAND_MEMORY)
+        self.write(COMMAND, bytes([self._config[COMMAND] | allowed]))
 
     def _place_bars(self) -> None:
         command = int.from_bytes(self._config[COMMAND : COMMAND + 2], "little")
-        for index, bar in enumerate(self.bars):
-            register = self._config[BAR0 + 4 * index : BAR0 + 4 * index + 4]
-            base = int.from_bytes(register, "little") & -bar.size
+        for (at, size), bar in zip(self._registers, self.bars, strict=True):
+            base = int.from_bytes(self._config[at : at + size], "little") & -bar.size
             enabled = command & (COMMAND_IO if bar.is_io else COMMAND_MEMORY)
             bar.place(base if enabled else None)
 
@@ -145,6 +162,12 @@ class PciFunction:
 
     def _allow(self, offset: int, mask: int, size: int) -> None:
         self._writable[offset : offset + size] = mask.to_bytes(size, "little")
+
+
+def _register_of(bars: Sequence[Bar], bar: Bar) -> tuple[int, int]:
+    """Offset and size in bytes of a BAR's register: each stands behind those before it."""
+    before = bars[: bars.index(bar)]
+    return BAR0 + sum(8 if one.wide else 4 for one in before), 8 if bar.wide else 4
 
 
 HOST_BRIDGE = Identity(0x8086, 0x1237, 0x060000)

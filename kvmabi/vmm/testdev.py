@@ -13,15 +13,21 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from kvmabi.errors import UsageError
 from kvmabi.vmm.doorbell import Doorbell, Registrar
 from kvmabi.vmm.pci import Bar, Identity, PciFunction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kvmabi.vmm.bus import Bus
+    from kvmabi.vmm.doorbell import Registration
 
 IDENTITY = Identity(0x1B36, 0x0005, 0xFF0000)
 BAR0_BYTES = 4096
 BAR1_BYTES = 256
+LEAST_MEMBAR_BYTES = 4096
+MOST_MEMBAR_BYTES = 1 << 40
 MEMORY_TESTS_AT = 2048
 IO_TESTS_AT = 128
 
@@ -67,6 +73,8 @@ class TestBar:
         self._kind: Kind | None = None
         self._count = 0
         self._doorbell: Doorbell | None = None
+        self.started: Callable[[str, list[Registration]], object] | None = None
+        """Told of each test that starts with an eventfd: its name, and what KVM was asked."""
 
     @property
     def running(self) -> str:
@@ -107,6 +115,8 @@ class TestBar:
                 self._kind.pv,
             )
             self.bar.ring_at(self._doorbell)
+            if self.started:
+                self.started(self.running, self.bar.registrations)
 
     def stop(self) -> None:
         """Run no test from now on; its ioeventfd goes."""
@@ -133,13 +143,36 @@ class TestBar:
         return fields + self.running.encode() + b"\0"
 
 
-class PciTestdev(PciFunction):
-    """pci-testdev with its two BARs, `memory` and `io`."""
+class Unbacked:
+    """Memory that is not there: a BAR of it decodes, and holds nothing."""
 
-    def __init__(self, mmio: Bus, pio: Bus, registrar: Registrar) -> None:
+    def read(self, offset: int, size: int) -> bytes:
+        """All ones."""
+        return b"\xff" * size
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Nothing happens."""
+
+
+class PciTestdev(PciFunction):
+    """pci-testdev with its BARs: `memory`, `io`, and where `membar` is a size in bytes, `membar`.
+
+    `membar` is a power of two: BAR2, a 64-bit memory BAR without backing.
+    """
+
+    def __init__(self, mmio: Bus, pio: Bus, registrar: Registrar, membar: int = 0) -> None:
         self.memory = TestBar("mmio", MEMORY_TESTS_AT, mmio, BAR0_BYTES, registrar)
         self.io = TestBar("portio", IO_TESTS_AT, pio, BAR1_BYTES, registrar)
-        super().__init__(IDENTITY, (self.memory.bar, self.io.bar))
+        bars = [self.memory.bar, self.io.bar]
+        if membar:
+            fits = LEAST_MEMBAR_BYTES <= membar <= MOST_MEMBAR_BYTES
+            if not fits or membar & (membar - 1):
+                raise UsageError(
+                    f"a BAR of {membar:#x} bytes: it must be a power of two from "
+                    f"{LEAST_MEMBAR_BYTES:#x} to {MOST_MEMBAR_BYTES:#x}"
+                )
+            bars.append(Bar(mmio, membar, Unbacked(), registrar, wide=True))
+        super().__init__(IDENTITY, bars)
 
     def close(self) -> None:
         """Stop what runs, and close its eventfds."""
