@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from kvmabi.probing.report import Json, Report
@@ -105,7 +105,19 @@ def compare(older: Report, newer: Report) -> Comparison:
         foreign = name in OF_THE_CPU and not same_cpu
         old_facts, new_facts = module.facts(older.data(name)), module.facts(newer.data(name))
         _compare_facts(name, old_facts, new_facts, result, by_cpu=foreign)
+    for changes in (result.lost, result.gained, result.changed):
+        changes[:] = _joined(changes)
     return result
+
+
+def _joined(changes: list[Change]) -> list[Change]:
+    """The changes, where one of the system and the same of a VM are a single one."""
+    found: dict[tuple[str, ...], Change] = {}
+    for one in changes:
+        base = one.label.removesuffix(" (system)").removesuffix(" (vm)")
+        key = (one.section, base, one.old, one.new)
+        found[key] = replace(one, label=base) if key in found else one
+    return list(found.values())
 
 
 def _describe(report: Report) -> str:
@@ -132,7 +144,7 @@ def _compare_facts(
             continue
         label = max((one.label for one in (old, new) if one), key=len)
         kind = (new or old or Fact("value", "", "")).kind
-        change = Change(section, label, _text(old, kind), _text(new, kind))
+        change = Change(section, label, _text(old, kind), _text(new, kind) + _bits(old, new))
         for target in _targets(old, new, kind, result):
             (result.by_cpu if by_cpu else target).append(change)
             if by_cpu:
@@ -153,6 +165,13 @@ def _targets(
     else:
         lost, gained = after < before, after > before
     return [*([result.lost] if lost else []), *([result.gained] if gained else [])]
+
+
+def _bits(old: Fact | None, new: Fact | None) -> str:
+    """The names of a mask's bits that came and went: " +NEW -OLD"."""
+    before, after = (one.names if one else () for one in (old, new))
+    came = [f" +{name}" for name in after if name not in before]
+    return "".join([*came, *(f" -{name}" for name in before if name not in after)])
 
 
 def _text(fact: Fact | None, kind: str) -> str:

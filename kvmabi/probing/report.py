@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -93,6 +92,8 @@ class Report:
 
 def load_schema() -> Json:
     """The JSON Schema of a report."""
+    from importlib import resources  # noqa: PLC0415 (only who reads reports pays for it)
+
     text = resources.files("kvmabi.probing").joinpath("schema.json").read_text("utf-8")
     schema: Json = json.loads(text)
     return schema

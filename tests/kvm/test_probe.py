@@ -199,7 +199,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert run("--compare", tmp_path / "same.json", *only).returncode == 0
     lost = run("--compare", tmp_path / "worse.json", *only)
     assert lost.returncode == 1
-    assert "KVM_CAP_IOEVENTFD (system)" in lost.stdout
+    assert "KVM_CAP_IOEVENTFD " in lost.stdout
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make this situation")

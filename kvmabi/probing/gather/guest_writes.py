@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from statistics import median
 from typing import Final, NamedTuple
 
 from kvmabi import uapi
 from kvmabi.errors import KvmAbiError
 from kvmabi.kvm import VM, System
 from kvmabi.probing.gather.common import errno_name
-from kvmabi.probing.gather.ioeventfd_costs import argument_of, eventfd
+from kvmabi.probing.gather.ioeventfd_costs import argument_of, eventfd, median
 from kvmabi.probing.report import Json
 from kvmabi.vmm import Access, ExerciserMachine
 
@@ -90,7 +89,7 @@ def _measure(machine: ExerciserMachine, row: _Row, khz: int) -> Json:
         "signals": signals,
         "exits": len(batch.exits),
         "min_cycles": cycles[0],
-        "median_cycles": int(median(cycles)),
+        "median_cycles": median(cycles),
         "median_us": round(median(cycles) / khz * 1000, 3) if khz else None,
     }
 

@@ -124,8 +124,6 @@ USER_MEMORY 2.6 guest memory of user space's
 DESTROY_MEMORY_REGION_WORKS 2.6 memory slots can be removed
 JOIN_MEMORY_REGIONS_WORKS 2.6 adjoining memory slots
 SYNC_MMU 2.6 guest memory can be swapped and mapped anew
-ONE_REG 3.6 registers one by one
-DEVICE_CTRL 3.10 in-kernel devices
 IOEVENTFD 2.6 eventfds signalled by a guest's write
 IOEVENTFD_ANY_LENGTH 4.4 ioeventfds of any length on any bus
 IRQFD 2.6 eventfds that raise interrupts
@@ -166,7 +164,6 @@ HYPERV_SEND_IPI 4.20 Hyper-V interrupts between processors
 HYPERV_CPUID 5.0 Hyper-V CPUID listed, for a vCPU
 SYS_HYPERV_CPUID 5.11 Hyper-V CPUID listed, for the system
 HYPERV_ENFORCE_CPUID 5.14 Hyper-V features only as CPUID says
-XEN_HVM 2.6 Xen guests
 ASYNC_PF 2.6 asynchronous page faults
 ASYNC_PF_INT 5.8 asynchronous page faults by interrupt
 TSC_DEADLINE_TIMER 3.1 APIC timer by TSC
@@ -197,7 +194,7 @@ VCPU_ATTRIBUTES 5.16 TSC offset of a vCPU
 XSAVE2 5.17 XSAVE state beyond 4 KiB
 SYS_ATTRIBUTES 5.17 permitted XSAVE state
 DISABLE_QUIRKS2 5.19 quirks listed
-PMU_CAPABILITY 5.18 a VM without performance counters
+PMU_CAPABILITY 5.18 performance counters, which a VM can do without
 X86_TRIPLE_FAULT_EVENT 6.0 triple faults saved
 PMU_EVENT_MASKED_EVENTS 6.3 performance events filtered by mask
 VM_TYPES 6.8 kinds of VM listed

@@ -106,7 +106,8 @@ def facts(data: Json) -> dict[str, Fact]:
 
 def _fact(one: Json, label: str, value: int) -> Fact:
     if "bits" in one:
-        return Fact("mask", label, value)
+        side = one.get("vm_decoded", one) if label.endswith("(vm)") else one
+        return Fact("mask", label, value, tuple(side["bits"]))
     if one.get("name") == "KVM_CAP_NR_VCPUS" or one.get("unit", "").startswith("page"):
         return Fact("value", label, value)
     if "unit" in one:

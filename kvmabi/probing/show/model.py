@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
@@ -60,13 +59,13 @@ class Fact(NamedTuple):
 
     `kind`: "offer" (1 had, 0 not), "mask" (bits), "limit" (more is better), or "value" (a text or
     number that may differ without loss). Where a report has no such fact, an offer, mask or limit
-    counts as 0. `names` are the bits' names of a mask.
+    counts as 0. `names` are those of a mask's bits that are set.
     """
 
     kind: Literal["offer", "mask", "limit", "value"]
     label: str
     value: int | str
-    names: Mapping[int, str] | None = None
+    names: tuple[str, ...] = ()
 
 
 class ShowModule(Protocol):
