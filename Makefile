@@ -8,7 +8,7 @@ RESULT ?= .results/matrix.jsonl
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup-run setup-test lint format bench-matrix zipapp lock clean
+.PHONY: help run test setup-run setup-test lint format bench-matrix bench-abi zipapp lock clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,9 @@ format: setup-test ## let ruff rewrite the sources
 
 bench-matrix: setup-test ## cases a second, beside one VM at a time
 	@$(BIN)/python tools/bench_matrix.py $(ARGS)
+
+bench-abi: setup-test ## reading, writing and importing the ABI, beside pycparser and gcc
+	@$(BIN)/python tools/bench_abi.py $(ARGS)
 
 zipapp: setup-run ## dist/kvmabi.pyz: all of kvmabi in one file, for a bare Python
 	@$(BIN)/python tools/build_zipapp.py $(ARGS)
