@@ -29,7 +29,9 @@ SAMPLE: Final = 300
 COPIES: Final = 40
 """How many times over the sample is played side by side, so that both take some seconds."""
 MOST_IOCTLS: Final = 16
-"""Cases with more are left out: a thousand registrations in a row would only measure the kernel."""
+MOST_ELEMENTS: Final = 64
+"""Cases with more are left out: thousands of registrations or writes in a row would only measure
+the kernel, and not how well the waits between them are overlapped."""
 ROUNDS: Final = 3
 
 
@@ -49,7 +51,9 @@ class Rate:
 
 def sample(cases: Sequence[Case], count: int) -> list[Case]:
     """Return `count` cases (or all, where there are fewer) at even distances."""
-    small = [case for case in cases if case.ioctls <= MOST_IOCTLS]
+    small = [
+        case for case in cases if case.ioctls <= MOST_IOCTLS and case.elements <= MOST_ELEMENTS
+    ]
     step = max(1, len(small) // count)
     return small[::step][:count]
 

@@ -281,6 +281,13 @@ class Case:
         return used
 
     @property
+    def elements(self) -> int:
+        """How many values the guest reads or writes."""
+        runs = [step for step in self.steps if isinstance(step, GuestRun)]
+        runs += [run for step in self.steps if isinstance(step, Together) for run in step.runs]
+        return sum(len(access.values) for run in runs for access in run.accesses)
+
+    @property
     def ioctls(self) -> int:
         """How many registrations the case changes: what it costs, in grace periods."""
         zones = sum(step.count for step in self.steps if isinstance(step, CoalescedZones))
