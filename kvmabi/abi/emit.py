@@ -6,8 +6,8 @@ overlays name, and the records from elsewhere that those need.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import keyword
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -17,6 +17,7 @@ from typing import Final
 from kvmabi.abi.emit_functions import helpers_of, write_functions
 from kvmabi.abi.emit_records import RecordWriter
 from kvmabi.abi.model import Abi, Array, Macro, Record, Type
+from kvmabi.abi.names import nameable
 from kvmabi.arch import GENERIC_IOCTL, Architecture
 
 ABI_HEADERS: Final = ("linux/kvm.h", "asm/kvm.h")
@@ -34,7 +35,8 @@ class ModuleSource:
 
 
 def emit_module(module: ModuleSource) -> str:
-    """The text of the module, which ends in a newline."""
+    """The text of the module, which ends in a newline; AbiError for a record that has no class."""
+    module = dataclasses.replace(module, abi=nameable(module.abi), base=nameable(module.base))
     abi = module.abi
     records = list(needed_records(abi))
     writer = RecordWriter(abi.architecture.endianness)
@@ -232,6 +234,11 @@ def _all_names(abi: Abi, records: list[Record]) -> str:
     names += [i.name for i in abi.ioctls.values() if in_abi(i.origin)]
     names += [m.name for m in abi.functions.values() if m.function and in_abi(m.origin)]
     names += [record.name for record in records]
-    unique = sorted(name for name in set(names) if not keyword.iskeyword(name))
-    listed = textwrap.fill(", ".join(f'"{name}"' for name in unique), 96, break_on_hyphens=False)
+    unique = sorted(set(names))
+    listed = textwrap.fill(
+        ", ".join(f'"{name}"' for name in unique),
+        96,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     return f"__all__ = [\n{textwrap.indent(listed, '    ')},\n]"

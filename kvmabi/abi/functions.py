@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from kvmabi.abi.constants import TypeScope
 from kvmabi.abi.model import Function, FunctionMacro, Record
+from kvmabi.abi.names import is_usable
 from kvmabi.abi.types import spell
 from kvmabi.errors import HeaderError
 from kvmabi.header import syntax
@@ -106,6 +107,11 @@ def translate(macro: syntax.MacroSyntax, scope: FunctionScope, typedefs: set[str
         code = writer.write(expression)
     except NotConstant as problem:
         raise NotConstant(_readable(str(problem))) from None
+    names = [_plain(name) for name in macro.arguments]
+    if not all(map(is_usable, names)) or len({*names, *writer.records}) < len(names) + len(
+        set(writer.records)
+    ):
+        raise NotConstant("Python cannot have its parameters' names")
     kinds = tuple((_plain(name), writer.kinds.get(name, "int")) for name in macro.arguments)
     return Function(kinds, code.text, code.type.name, tuple(writer.records), writer.constant)
 

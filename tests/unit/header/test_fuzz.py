@@ -9,6 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -117,6 +118,32 @@ def test_a_header_that_was_damaged(changes):
 @given(st.integers(0, len(SAMPLE)))
 def test_a_header_that_was_cut_short(length):
     try_text(SAMPLE[:length].encode())
+
+
+# Found by the fuzzers, each as small as it could be made.
+FOUND = {
+    "a name longer than a line": "#define KVM_" + "S" * 120 + " 1\n",
+    "a dollar in a name": "#define KVM_A$B 1\nenum { KVM$C };\n",
+    "a name that Python uses": "#define None 1\n#define Final 2\nenum { lambda, c_uint8 };\n",
+    "a record with a name of Python's": "struct class { int a; };\n",
+    "parameters with names of Python's": "#define F(in, _check) ((in) << 1 | (_check))\n",
+    "a parameter called like a record": "struct s { int a; };\n"
+    "#define P(s) __builtin_offsetof(struct s, s)\n",
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_fuzzing_found(name):
+    try_text(FOUND[name].encode())
+
+
+def test_names_that_python_cannot_have_are_opaque(tmp_path):
+    (tmp_path / "linux").mkdir()
+    (tmp_path / "linux" / "kvm.h").write_text(FOUND["a name that Python uses"])
+    abi = read_abi(HeaderTree.of(tmp_path), arch.X86)
+    names: dict[str, object] = {"__name__": "generated"}
+    exec(emit_module(ModuleSource(abi, abi, "1", "a test")), names)  # noqa: S102
+    assert set(names["OPAQUE"]) == {"None", "Final", "lambda", "c_uint8"}
 
 
 def test_the_sample_itself_is_whole(tmp_path):
