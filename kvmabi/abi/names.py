@@ -41,7 +41,8 @@ def nameable(abi: Abi) -> Abi:
     def kept(table: Mapping[str, Named], kind: str) -> Mapping[str, Named]:
         usable: dict[str, Named] = {}
         for name, item in table.items():
-            if is_usable(name) or (isinstance(item, Macro) and item.value is None):
+            without_value = getattr(item, "value", 0) is None
+            if is_usable(name) or without_value:
                 usable[name] = item
             else:
                 opaque[name] = Opaque(name, kind, "Python cannot have this name", item.origin)
