@@ -83,7 +83,9 @@ class TokenCursor:
         self._depth -= 1
 
     def skip_balanced(self) -> None:
-        """Read a bracket and all up to the one that closes it."""
+        """Read a bracket and all up to the one that closes it; HeaderError if none comes next."""
+        if self.peek() not in _CLOSING:
+            self.fail("expected a bracket")
         opened = [self.take()]
         while opened:
             if self.done:

@@ -127,6 +127,8 @@ FOUND = {
     "a name that Python uses": "#define None 1\n#define Final 2\nenum { lambda, c_uint8 };\n",
     "a record with a name of Python's": "struct class { int a; };\n",
     "parameters with names of Python's": "#define F(in, _check) ((in) << 1 | (_check))\n",
+    "typeof without what it opens": "struct\ntypeof a) b;\n",
+    "an assertion without one": "_Static_assert ) ;\nstruct s { _Static_assert ] };\n",
     "a parameter called like a record": "struct s { int a; };\n"
     "#define P(s) __builtin_offsetof(struct s, s)\n",
 }
