@@ -75,6 +75,13 @@ def _wrapped(text: str, kind: IntegerType) -> str:
     return f"({text} & {(1 << kind.bits) - 1:#x})"
 
 
+def _checked(code: _Code) -> _Code:
+    """The same code; NotConstant where it has grown beyond what a macro needs."""
+    if len(code.text) > _MAX_TEXT:
+        raise NotConstant("too long an expression")
+    return code
+
+
 class FunctionScope(TypeScope, Scope, Protocol):
     """What a macro's body may use: constants and types."""
 
@@ -105,6 +112,8 @@ def translate(macro: syntax.MacroSyntax, scope: FunctionScope, typedefs: set[str
     writer = _Writer(macro, scope)
     try:
         code = writer.write(expression)
+    except RecursionError:
+        raise NotConstant("too long an expression") from None
     except NotConstant as problem:
         raise NotConstant(_readable(str(problem))) from None
     names = [_plain(name) for name in macro.arguments]
@@ -138,10 +147,7 @@ class _Writer:
 
     def write(self, expression: syntax.Expression) -> _Code:
         """The Python of an expression; NotConstant if it has none."""
-        code = self._write(expression)
-        if len(code.text) > _MAX_TEXT:
-            raise NotConstant("too long an expression")
-        return code
+        return _checked(self._write(expression))
 
     def _write(self, expression: syntax.Expression) -> _Code:
         match expression:
@@ -201,7 +207,7 @@ class _Writer:
                 raise NotConstant(f"an assignment to {item.name}")
             if item.operator != "=":
                 value = self._binary(item.operator, before, value)
-            self._locals[item.name] = value.converted(before.type)
+            self._locals[item.name] = _checked(value.converted(before.type))
         result = self.write(block.result)
         self._locals = outer
         return result
