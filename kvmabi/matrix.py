@@ -16,7 +16,7 @@ from kvmabi.ioeventfd.cases import all_cases
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
 from kvmabi.ioeventfd.promises import PROMISES
-from kvmabi.ioeventfd.repro import repro
+from kvmabi.ioeventfd.repro import repro_apart
 from kvmabi.ioeventfd.run import Supervisor, default_jobs
 from kvmabi.ioeventfd.select import find, select
 from kvmabi.ioeventfd.steps import Case
@@ -32,18 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="print the ids of the cases, and stop")
     what.add_argument(
-        "--repro", metavar="ID", help="play one case alone, and show every ioctl, exit and signal"
+        "--repro",
+        metavar="ID",
+        type=_filled,
+        help="play one case alone, and show every ioctl, exit and signal",
     )
     parser.add_argument(
         "--filter",
         metavar="PATTERN",
+        type=_filled,
         action="append",
         default=[],
         help="only cases whose id contains this, or fits it as a shell pattern (may be repeated)",
     )
-    parser.add_argument("--json", metavar="FILE", help='write JSON lines ("-": to stdout)')
     parser.add_argument(
-        "--resume", metavar="FILE", help="go on with the run whose JSON lines are in this file"
+        "--json", metavar="FILE", type=_filled, help='write JSON lines ("-": to stdout)'
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        type=_filled,
+        help="go on with the run whose JSON lines are in this file; cases in error run again",
     )
     parser.add_argument(
         "--jobs",
@@ -60,16 +69,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r}: must be 1 or more")
     return number
+
+
+def _filled(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out and return its exit code."""
     if args.resume and args.json:
         raise UsageError("--resume already names the file that the results go to: leave --json out")
+    _refuse_what_has_no_use(args)
     if args.repro:
         return _repro(args.repro, args.headers)
     cases = select(args.filter)
@@ -78,6 +94,15 @@ def run(args: argparse.Namespace) -> int:
     with System.open() as system:
         kernel = _detect(system, args.headers)
     return _run_all(cases, kernel, args)
+
+
+def _refuse_what_has_no_use(args: argparse.Namespace) -> None:
+    """Raise UsageError for options that --repro or --list would silently ignore."""
+    alone = "--repro" if args.repro else "--list" if args.list else ""
+    others = ("json", "resume", "jobs", *(("filter",) if args.repro else ()))
+    useless = [f"--{name}" for name in others if alone and getattr(args, name)]
+    if useless:
+        raise UsageError(f"{alone} has no use for {' and '.join(useless)}: leave that out")
 
 
 def _list(cases: Sequence[Case]) -> int:
@@ -109,8 +134,8 @@ def _repro(case_id: str, headers: str | None) -> int:
         sys.stderr.write(f"kvmabi matrix: {case.id} is hazardous: it {case.hazardous}\n")
     with System.open() as system:
         kernel = _detect(system, headers)
-        sys.stdout.write(f"{_where()}, {_mask_text(kernel)}\n")
-        agreed = repro(case, system, kernel, lambda line: print(line, flush=True))
+    print(f"{_where()}, {_mask_text(kernel)}", flush=True)
+    agreed = repro_apart(case, kernel, lambda line: print(line, flush=True))
     return ExitCode.KEPT if agreed else ExitCode.BROKEN
 
 
@@ -137,14 +162,21 @@ def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) ->
         options={"filter": list(args.filter)},
         planned=len(cases),
     )
+    supervisor = Supervisor(cases, kernel, jobs=args.jobs)  # before a result file is touched
+    noted = _say_notes(supervisor, 0)
     recorder = Recorder(record, json=args.json, resume=args.resume, promises=PROMISES)
-    with recorder:
-        left = [case for case in cases if case.id not in recorder.ended_ids]
-        supervisor = Supervisor(left, kernel, jobs=args.jobs)
-        with closing(supervisor.run()) as batches:
-            for reports in batches:
-                recorder.add(*(_record(left[report.number], report) for report in reports))
+    with recorder, closing(supervisor.run(recorder.ended_ids)) as batches:
+        for reports in batches:
+            recorder.add(*(_record(cases[report.number], report) for report in reports))
+    _say_notes(supervisor, noted)
     return recorder.exit_code
+
+
+def _say_notes(supervisor: Supervisor, said: int) -> int:
+    """Say on stderr what the supervisor noted behind the first `said` notes; return how many."""
+    for note in supervisor.notes[said:]:
+        sys.stderr.write(f"kvmabi matrix: note: {note}\n")
+    return len(supervisor.notes)
 
 
 def _record(case: Case, report: Report) -> CaseRecord:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from kvmabi import uapi
 from kvmabi.abi import btf
-from kvmabi.errors import UsageError
+from kvmabi.errors import KvmUnavailable, UsageError
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.kvm import System
 
@@ -60,8 +60,12 @@ def detect_kernel(
     """Return the running kernel's valid flags, where they were read, and its capabilities.
 
     The kernel's own BTF comes first, then `headers`; without both the built-in ABI's mask stands
-    in, without what our overlays add to it.
+    in, without what our overlays add to it. Raises KvmUnavailable where there are no ioeventfds.
     """
+    if system.check_extension(uapi.KVM_CAP_IOEVENTFD) <= 0:
+        raise KvmUnavailable(
+            "this kernel's KVM has no ioeventfds (KVM_CAP_IOEVENTFD), so there is nothing to check"
+        )
     mask, source, pv_mmio = _flags(btf_folder, headers)
     return Kernel(
         valid_flag_mask=mask,

@@ -1,18 +1,112 @@
-"""One case alone, with everything that happens in it as lines of text."""
+"""One case alone, with everything that happens in it as lines of text.
+
+It is played in a process of its own, which may hang or be lost without harm to who asked.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import json
+import os
+import selectors
+import time
+from collections.abc import Iterator
+from typing import Any, Final
 
+from kvmabi.errors import ExitCode, KvmAbiError
+from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.contract import Kernel
+from kvmabi.ioeventfd.fds import ensure_fds, first_own_fd
 from kvmabi.ioeventfd.play import Player, Trace, singly
+from kvmabi.ioeventfd.process import READ_BYTES, fork, kill, reap
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.rig import Rig
+from kvmabi.ioeventfd.run import STANDSTILL_S, TICK_S, deadline_s
 from kvmabi.ioeventfd.steps import Case
-from kvmabi.ioeventfd.worker import ensure_fds, first_own_fd
 from kvmabi.kvm import System
 
 THREADS: Final = 1
+Message = list[Any]
+"""What the child says: ["line", text], and at last ["agreed", bool] or ["error", text, code]."""
+
+
+def repro_apart(case: Case, kernel: Kernel, trace: Trace) -> bool:
+    """Do what `repro` does in a process of its own; a case that hangs breaks its promise.
+
+    Raises KvmAbiError where the process is lost, or fails otherwise.
+    """
+    ensure_fds(THREADS)
+    read_end, write_end = os.pipe()
+    pid = 0
+    ended = ""
+    try:
+        try:
+            pid = fork(lambda: _child(case, kernel, write_end), write_end)
+        finally:
+            os.close(write_end)
+        for message in _messages(read_end, deadline_s(case)):
+            match message:
+                case ["line", text]:
+                    trace(text)
+                case ["agreed", agreed]:
+                    return bool(agreed)
+                case ["error", text, code]:
+                    error = KvmAbiError(text)
+                    error.exit_code = ExitCode(code)
+                    raise error
+                case ["hung", seconds]:
+                    _trace_hang(seconds, trace)
+                    return False
+        ended = reap(pid)
+        pid = 0
+        raise KvmAbiError(f"the process that played {case.id} was lost: {ended}")
+    finally:
+        os.close(read_end)
+        if pid:
+            kill(pid)
+            reap(pid)
+
+
+def _messages(read_end: int, patience_s: float) -> Iterator[Message]:
+    """Yield what the child says until it ends, and ["hung", s] once it says nothing for so long."""
+    tail = b""
+    silent_s, looked = 0.0, time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(read_end, selectors.EVENT_READ)
+        while silent_s < patience_s:
+            if selector.select(TICK_S):
+                data = os.read(read_end, READ_BYTES)
+                if not data:
+                    return
+                *lines, tail = (tail + data).split(b"\n")
+                yield from map(json.loads, lines)
+                silent_s = 0.0
+            now = time.monotonic()
+            silent_s += now - looked if now - looked < STANDSTILL_S else 0.0
+            looked = now
+    yield ["hung", silent_s]
+
+
+def _trace_hang(seconds: float, trace: Trace) -> None:
+    trace("BROKEN at: the step after the last line")
+    trace(f"  promise {promises.RETURN}: {PROMISES[promises.RETURN]}")
+    trace("  expected: every ioctl and guest run comes back")
+    trace(f"  seen:     nothing came back for {seconds:.0f} s")
+
+
+def _child(case: Case, kernel: Kernel, write_end: int) -> None:
+    def say(*message: object) -> None:
+        line = json.dumps(message).encode() + b"\n"
+        while line:
+            line = line[os.write(write_end, line) :]
+
+    try:
+        with System.open() as system:
+            say("agreed", repro(case, system, kernel, lambda line: say("line", line)))
+    except KvmAbiError as error:
+        say("error", str(error), int(error.exit_code))
+    except Exception as error:
+        say("error", f"{type(error).__name__}: {error}", int(ExitCode.HARNESS_FAILED))
+        raise
 
 
 def repro(case: Case, system: System, kernel: Kernel, trace: Trace) -> bool:
@@ -20,7 +114,6 @@ def repro(case: Case, system: System, kernel: Kernel, trace: Trace) -> bool:
 
     What disagrees is played once more, one access a run, to show which access it is.
     """
-    ensure_fds(THREADS)
     rig = Rig(system, first_own_fd(THREADS))
     rig.timed = True
     try:

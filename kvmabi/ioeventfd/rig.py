@@ -10,9 +10,11 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Final
 
 from kvmabi import uapi
+from kvmabi.errors import KvmAbiError
 from kvmabi.ioeventfd.contract import Bus
 from kvmabi.ioeventfd.steps import (
     ACCUMULATOR,
@@ -37,6 +39,8 @@ from kvmabi.vmm import Batch, ExerciserMachine
 
 FDS_EACH: Final = 24
 """How many descriptors of its own a case may have open at once."""
+MOST_READS: Final = 4096
+"""How often an eventfd is read to empty it."""
 GUEST_DEADLINE_S: Final = 5.0
 _ERROR_OR_DATA: Final = select.POLLIN | select.POLLERR
 
@@ -72,16 +76,27 @@ def _make_fd(kind: FdKind) -> int:
             raise AssertionError(f"{kind} is not opened")
 
 
+def _held(eventfd: int) -> int:
+    """Return an eventfd's count without reading it. Source: fs/eventfd.c, eventfd_show_fdinfo."""
+    for line in Path(f"/proc/self/fdinfo/{eventfd}").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == "eventfd-count":
+            return int(value, 16)
+    raise KvmAbiError(f"/proc/self/fdinfo/{eventfd} has no eventfd-count")
+
+
 class Rig:
     """One thread's descriptors and machines.
 
     `first_fd` starts a range of FDS_EACH descriptor numbers that nothing else in the process uses.
     Cases that try closed descriptors get theirs from there, so that a closed number stays closed,
-    whatever other threads open meanwhile. Machines have one vCPU until a case needs two.
+    whatever other threads open meanwhile. Such ranges start at `shared_below`: the kernel must
+    never hand out a number from there on. Machines have one vCPU until a case needs two.
     """
 
-    def __init__(self, system: System, first_fd: int) -> None:
+    def __init__(self, system: System, first_fd: int, *, shared_below: int | None = None) -> None:
         self._system = system
+        self._shared_below = first_fd if shared_below is None else shared_below
         self._numbers = range(first_fd + FDS_EACH - 1, first_fd - 1, -1)
         self._free = list(self._numbers)
         self._fds: dict[str, int] = {}
@@ -105,6 +120,7 @@ class Rig:
         if machine is None:
             machine = ExerciserMachine(self._system, vcpus=self._vcpus, hazardous=self._hazardous)
             self._machines[vm] = machine
+            self._check_shared(machine.vm.fd)
         return machine
 
     def prepare(self, case: Case) -> Layout:
@@ -138,20 +154,26 @@ class Rig:
         elif step.kind is FdKind.CLOSED:
             self._fds[step.name] = self._free.pop()
         else:
-            number = _make_fd(step.kind)
-            if self._own_numbers:
-                number = self._moved(number)
-            self._fds[step.name] = number
-            self._kinds[number] = step.kind
+            self._keep(step.name, _make_fd(step.kind), step.kind)
 
     def dup_fd(self, step: DupFd) -> None:
         """Give an open descriptor's file a second number."""
         source = self._fds[step.of]
-        number = os.dup(source)
-        if self._own_numbers:
-            number = self._moved(number)
-        self._fds[step.name] = number
-        self._kinds[number] = self._kinds[source]
+        self._keep(step.name, os.dup(source), self._kinds[source])
+
+    def _keep(self, name: str, number: int, kind: FdKind) -> None:
+        """Remember a new descriptor under its name, at a number of this rig's own if need be."""
+        kept = self._moved(number) if self._own_numbers else number
+        self._fds[name] = kept
+        self._kinds[kept] = kind
+        self._check_shared(number)
+
+    def _check_shared(self, fd: int) -> None:
+        if fd >= self._shared_below:
+            raise KvmAbiError(
+                f"the kernel gave out descriptor {fd}, and those from {self._shared_below} on are "
+                "reserved: more are open than a case may have"
+            )
 
     def _moved(self, fd: int) -> int:
         """Return a number of this rig's own, after moving a descriptor there."""
@@ -183,7 +205,11 @@ class Rig:
         os.eventfd_write(self._fds[step.name], step.count)
 
     def count(self, name: str) -> int:
-        """Read an eventfd to its end, and return what it held; 2^64 - 1 once it was full."""
+        """Read an eventfd to its end, and return what it held; 2^64 - 1 once it was full.
+
+        A semaphore gives 1 a read: one that holds more than MOST_READS is asked by fdinfo instead,
+        and not emptied.
+        """
         number = self._fds[name]
         if self._kinds[number] is FdKind.NONBLOCKING:
             try:
@@ -191,9 +217,11 @@ class Rig:
             except BlockingIOError:
                 return 0
         total = 0
-        while self._poll(name) & select.POLLIN:
+        for _ in range(MOST_READS):
+            if not self._poll(name) & select.POLLIN:
+                return total
             total += os.eventfd_read(number)
-        return total
+        return total + _held(number)
 
     def polls_as_error(self, name: str) -> bool:
         """Return whether poll reports POLLERR: an eventfd does so at its maximum alone."""

@@ -1,27 +1,29 @@
-"""Many cases: worker processes, what becomes of cases whose worker hangs or dies, and the order.
+"""Many cases: what is handed to which worker, and what becomes of cases whose worker hangs or dies.
 
-The supervisor hands out case numbers, one by one, and yields reports as they come. It has no
-threads, so that a worker can be forked anew at any time. A case that a worker cannot end is given
-up after a deadline; one that takes its worker down with it twice is reported as lost.
+The supervisor hands out case numbers and yields reports as they come. It has no threads, so that a
+worker can be forked anew at any time. A worker plays many cases at once, so that one which dies or
+hangs leaves suspects, not a culprit: they are played again, each alone in a process of its own,
+and only what goes wrong there is the case's.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import selectors
-import signal
 import time
-from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Collection, Generator, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
+from kvmabi.errors import KvmAbiError
 from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.compare import Disagreement
 from kvmabi.ioeventfd.contract import Kernel
+from kvmabi.ioeventfd.fds import ensure_fds, fds_needed, threads_that_fit
+from kvmabi.ioeventfd.process import WorkerProcess, interrupts_held
 from kvmabi.ioeventfd.steps import Case
-from kvmabi.ioeventfd.worker import CASE_NUMBER, SLOT, Report, Task, ensure_fds, work
+from kvmabi.ioeventfd.worker import Report
 
 CASE_DEADLINE_S: Final = 60.0
 IOCTL_DEADLINE_S: Final = 0.05
@@ -29,8 +31,11 @@ IOCTL_DEADLINE_S: Final = 0.05
 VMS_EACH: Final = 48
 """How many VMs a worker process plays side by side."""
 TICK_S: Final = 0.2
-ATTEMPTS: Final = 2
-READ_BYTES: Final = 1 << 16
+STANDSTILL_S: Final = 2.0
+"""A round of the supervisor that takes longer was stopped (Ctrl-Z, suspend, whoever takes its
+reports): that time is nobody's, as the workers may have been stopped too."""
+BARREN_ENDS: Final = 3
+"""So many workers in a row that end before any case has are no accident."""
 
 
 def deadline_s(case: Case) -> float:
@@ -43,195 +48,195 @@ def default_jobs() -> int:
     return VMS_EACH * len(os.sched_getaffinity(0))
 
 
-def close_all_but(*kept: int) -> None:
-    """Close what a forked worker inherits: other workers' pipes, which must see their end."""
-    start = 3
-    for fd in sorted(kept):
-        os.closerange(start, fd)
-        start = fd + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
-
-
-class WorkerProcess:
-    """One forked worker, from the supervisor's side."""
-
-    def __init__(self, cases: Sequence[Case], kernel: Kernel, threads: int) -> None:
-        self._slots = mmap.mmap(-1, threads * SLOT.size)
-        self._threads = threads
-        self._tail = b""
-        self.killed = False
-        work_end, self._work_fd = os.pipe()
-        self.report_fd, report_end = os.pipe()
-        self.in_hand: set[int] = set()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._be_the_worker(Task(cases, kernel, threads, work_end, report_end, self._slots))
-        os.close(work_end)
-        os.close(report_end)
-
-    def _be_the_worker(self, task: Task) -> None:
-        status = 1
-        try:
-            close_all_but(task.work_fd, task.report_fd)
-            work(task)
-            status = 0
-        finally:
-            os._exit(status)
-
-    @property
-    def room(self) -> int:
-        """How many more cases to hand over, so that no thread waits and few lie about."""
-        return 2 * self._threads - len(self.in_hand)
-
-    def hand_over(self, number: int) -> None:
-        """Give the worker one more case."""
-        self.in_hand.add(number)
-        with suppress(BrokenPipeError):  # it has died, which its report pipe tells
-            os.write(self._work_fd, CASE_NUMBER.pack(number))
-
-    def read(self) -> list[Report] | None:
-        """Return the reports that have come, or None where the worker is gone."""
-        data = os.read(self.report_fd, READ_BYTES)
-        if not data:
-            return None
-        *lines, self._tail = (self._tail + data).split(b"\n")
-        reports = [Report.from_line(line) for line in lines]
-        self.in_hand.difference_update(report.number for report in reports)
-        return reports
-
-    def playing(self) -> Iterator[tuple[int, float]]:
-        """Yield the number of each case that is being played, and since when."""
-        for at in range(0, self._threads * SLOT.size, SLOT.size):
-            number, since = SLOT.unpack_from(self._slots, at)
-            if number and since:  # pack_into clears the slot first: a zero time is a torn one
-                yield number - 1, since
-
-    def finish(self) -> None:
-        """Let the worker end by itself once it has no more cases."""
-        if self._work_fd >= 0:
-            os.close(self._work_fd)
-            self._work_fd = -1
-
-    def kill(self) -> str:
-        """End the worker now, and return how it ended, as text."""
-        self.finish()
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        return self.reap()
-
-    def reap(self) -> str:
-        """Collect the process, which is ending, and return how it ended."""
-        self.finish()
-        os.close(self.report_fd)
-        give_up = time.monotonic() + 5
-        while time.monotonic() < give_up:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                return f"signal {-code}" if code < 0 else f"exit status {code}"
-            time.sleep(0.01)
-        return "it hangs in the kernel"  # and is left behind: nothing can end it
-
-
 class Supervisor:
-    """Runs cases on `jobs` VMs at a time, over at most as many processes as there are CPUs."""
+    """Runs cases on `jobs` VMs at a time, over at most as many processes as there are CPUs.
+
+    Without `jobs` there are as many VMs as the limit of open files allows, at most `default_jobs`.
+    `notes` has what a user should know of that and of lost workers, a line each. Raises UsageError
+    where the limit is too low.
+    """
 
     def __init__(self, cases: Sequence[Case], kernel: Kernel, *, jobs: int | None = None) -> None:
-        jobs = jobs or default_jobs()
-        processes = min(jobs, len(os.sched_getaffinity(0)), max(len(cases), 1))
+        self.notes: list[str] = []
+        wanted = jobs or default_jobs()
+        processes = min(wanted, len(os.sched_getaffinity(0)), max(len(cases), 1))
+        threads = max(1, min(wanted // processes, len(cases) // processes + 1))
+        fitting = threads_that_fit()
+        if jobs is None and 1 <= fitting < threads:
+            self.notes.append(
+                f"the limit of open files allows {processes * fitting} VMs side by side, "
+                f"not {processes * threads} (ulimit -Hn {fds_needed(threads)} would)"
+            )
+            threads = fitting
+        ensure_fds(threads)
         self._cases = cases
         self._kernel = kernel
-        self._threads = max(1, min(jobs // processes, len(cases) // processes + 1))
-        ensure_fds(self._threads)
-        self._waiting = deque(costly_first(cases))
-        self._attempts: Counter[int] = Counter()
-        self._selector = selectors.DefaultSelector()
         self._processes = processes
+        self._threads = threads
+        self._waiting: deque[int] = deque()
+        self._suspects: deque[int] = deque()
+        self._hung_before: dict[int, float] = {}
+        self._barren_ends = 0
+        self._looked = time.monotonic()
+        self._standstills: list[tuple[float, float]] = []
+        self._selector = selectors.DefaultSelector()
 
-    def run(self) -> Generator[list[Report], None, None]:
+    def run(self, ended: Collection[str] = ()) -> Generator[list[Report], None, None]:
         """Yield reports as they come, every case once; an empty list at least every TICK_S.
 
-        Closing the iterator ends the workers and drops what they were at.
+        Cases whose ids are in `ended` are left out. Closing the iterator ends the workers and
+        drops what they were at. Raises KvmAbiError where workers cannot start.
         """
+        order = costly_first(self._cases)
+        self._waiting.extend(number for number in order if self._cases[number].id not in ended)
         try:
-            for _ in range(self._processes):
-                self._start()
-            while self._workers():
+            while self._waiting or self._suspects or self._workers():
                 self._feed()
                 for key, _ in self._selector.select(TICK_S):
                     yield self._collect(key.data)
-                yield self._give_up_overdue()
+                self._mind_the_clock()
+                for worker in self._workers():
+                    yield self._give_up_overdue(worker)
         finally:
-            for worker in self._workers():
-                worker.kill()
-            self._selector.close()
+            with interrupts_held():
+                for worker in self._workers():
+                    worker.end()
+                self._selector.close()
 
     def _workers(self) -> list[WorkerProcess]:
         return [key.data for key in self._selector.get_map().values()]
 
-    def _start(self) -> None:
-        worker = WorkerProcess(self._cases, self._kernel, self._threads)
-        self._selector.register(worker.report_fd, selectors.EVENT_READ, worker)
+    def _start(self, suspect: int | None = None) -> WorkerProcess:
+        threads = self._threads if suspect is None else 1
+        with interrupts_held():
+            worker = WorkerProcess(self._cases, self._kernel, threads, suspect=suspect)
+            self._selector.register(worker.report_fd, selectors.EVENT_READ, worker)
+        return worker
 
     def _feed(self) -> None:
-        for worker in self._workers():
-            for _ in range(min(worker.room, len(self._waiting))):
-                worker.hand_over(self._waiting.popleft())
+        crowd = [each for each in self._workers() if each.suspect is None and each.open]
+        while len(crowd) < min(self._processes, len(self._waiting)):
+            crowd.append(self._start())
+        for index, worker in enumerate(crowd):
+            share = -(-len(self._waiting) // (len(crowd) - index))
+            if count := min(worker.room, share):
+                worker.hand_over([self._waiting.popleft() for _ in range(count)])
             if not self._waiting and not worker.in_hand:
                 worker.finish()
+        if self._suspects and all(each.suspect is None for each in self._workers()):
+            number = self._suspects.popleft()
+            worker = self._start(number)
+            worker.hand_over([number])
+            worker.finish()
 
     def _collect(self, worker: WorkerProcess) -> list[Report]:
         reports = worker.read()
-        if reports is not None:
-            return reports
+        if reports is None:
+            self._selector.unregister(worker.report_fd)
+            return self._ended(worker, worker.reap())
+        return self._came(reports, worker)
+
+    def _came(self, reports: list[Report], worker: WorkerProcess) -> list[Report]:
+        """Return a worker's reports as they count; one that hung before did not simply pass."""
+        if reports:
+            self._barren_ends = 0
+        return [self._as_it_counts(report) for report in reports]
+
+    def _as_it_counts(self, report: Report) -> Report:
+        if report.number not in self._hung_before or report.error or report.disagreements:
+            return report
+        return replace(report, error=_came_back(self._hung_before[report.number]))
+
+    def _ended(self, worker: WorkerProcess, how: str) -> list[Report]:
+        """Put an ended worker's cases back, but one that took it down all alone; report that."""
+        for words in worker.words:
+            self._note(f"a worker process could not start, or not wholly: {words}")
+        if not worker.in_hand:
+            return []
+        now = time.monotonic()
+        playing = dict(worker.playing())
+        if not playing:
+            self._ended_barren(worker, how)
+        if worker.suspect in playing:
+            seconds = self._age(playing[worker.suspect], now)
+            return [Report(worker.suspect, seconds, error=self._lost_text(worker.suspect, how))]
+        if worker.suspect is not None:
+            self._suspects.appendleft(worker.suspect)
+            return []
+        if playing:
+            self._note(
+                f"a worker process was lost ({how}) in {len(playing)} cases at once; "
+                "each is played again, alone"
+            )
+        self._put_back(worker, playing)
+        return []
+
+    def _ended_barren(self, worker: WorkerProcess, how: str) -> None:
+        self._barren_ends += 1
+        if self._barren_ends >= BARREN_ENDS:
+            why = "; ".join(dict.fromkeys(worker.words)) or how
+            raise KvmAbiError(f"{BARREN_ENDS} worker processes ended before any case did: {why}")
+
+    def _put_back(self, worker: WorkerProcess, suspects: Iterable[int]) -> None:
+        self._suspects.extend(suspects)
+        self._waiting.extendleft(sorted(worker.in_hand.difference(suspects), reverse=True))
+
+    def _lost_text(self, number: int, how: str) -> str:
+        if number in self._hung_before:
+            return f"nothing came back, and then the worker process was lost in this case: {how}"
+        return f"the worker process was lost 2 times in this case: {how}"
+
+    def _mind_the_clock(self) -> None:
+        now = time.monotonic()
+        if now - self._looked > STANDSTILL_S:
+            self._standstills.append((now, now - self._looked))
+        self._looked = now
+
+    def _age(self, since: float, now: float) -> float:
+        """Return for how many seconds a case has been played, standstills left out."""
+        return now - since - sum(gap for at, gap in self._standstills if at > since)
+
+    def _give_up_overdue(self, worker: WorkerProcess) -> list[Report]:
+        """End a worker with cases past their deadline, which become suspects, or fail if alone."""
+        now = time.monotonic()
+        ages = {number: self._age(since, now) for number, since in worker.playing()}
+        if not any(age > deadline_s(self._cases[number]) for number, age in ages.items()):
+            return []
         self._selector.unregister(worker.report_fd)
-        how = worker.reap()
-        return self._lost(worker, how) if worker.in_hand else []
-
-    def _lost(self, worker: WorkerProcess, how: str) -> list[Report]:
-        """Put a dead worker's cases back, but those that were being played once too often."""
-        given_up = []
-        now = time.monotonic()
-        for number, since in worker.playing():
-            if number in worker.in_hand:
-                self._attempts[number] += 1
-                if self._attempts[number] >= ATTEMPTS:
-                    worker.in_hand.discard(number)
-                    text = f"the worker process was lost {ATTEMPTS} times in this case: {how}"
-                    given_up.append(Report(number, now - since, error=text))
-        self._waiting.extendleft(sorted(worker.in_hand, reverse=True))
-        if self._waiting:
-            self._start()
-        return given_up
-
-    def _give_up_overdue(self) -> list[Report]:
-        """Report cases past their deadline, and replace the worker that is stuck with them."""
-        reports = []
-        now = time.monotonic()
-        for worker in self._workers():
-            overdue = [
-                (number, now - since)
-                for number, since in worker.playing()
-                if number in worker.in_hand and now - since > deadline_s(self._cases[number])
-            ]
-            if overdue:
-                self._selector.unregister(worker.report_fd)
-                worker.kill()
-                worker.in_hand.difference_update(number for number, _ in overdue)
-                reports += [self._hung(*each) for each in overdue]
-                self._waiting.extendleft(worker.in_hand)
-                if self._waiting:
-                    self._start()
+        with interrupts_held():
+            _, reports = worker.end()
+        reports = self._came(reports, worker)
+        overdue = {
+            number: age
+            for number, age in ages.items()
+            if number in worker.in_hand and age > deadline_s(self._cases[number])
+        }
+        if worker.suspect is not None:
+            return reports + [_hung(number, age) for number, age in overdue.items()]
+        self._hung_before.update(overdue)
+        self._put_back(worker, overdue)
         return reports
 
-    def _hung(self, number: int, seconds: float) -> Report:
-        found = Disagreement(
-            step="the whole case",
-            promise=promises.RETURN,
-            expected="every ioctl and guest run comes back",
-            seen=f"nothing came back for {seconds:.0f} s",
-        )
-        return Report(number, seconds, (), (found,), tries=1, seen_in=1)
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+def _came_back(seconds: float) -> str:
+    return (
+        f"nothing came back for {seconds:.0f} s, yet all was as promised when played again, "
+        "alone: no verdict"
+    )
+
+
+def _hung(number: int, seconds: float) -> Report:
+    found = Disagreement(
+        step="the whole case",
+        promise=promises.RETURN,
+        expected="every ioctl and guest run comes back",
+        seen=f"nothing came back for {seconds:.0f} s, also when played alone",
+    )
+    return Report(number, seconds, (), (found,), tries=2, seen_in=2)
 
 
 def costly_first(cases: Sequence[Case]) -> list[int]:

@@ -11,8 +11,6 @@ import gc
 import json
 import mmap
 import os
-import resource
-import signal
 import struct
 import threading
 import time
@@ -21,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from kvmabi.errors import KvmAbiError, UsageError
+from kvmabi.errors import KvmAbiError
 from kvmabi.ioeventfd.compare import Disagreement
 from kvmabi.ioeventfd.contract import Kernel
+from kvmabi.ioeventfd.fds import first_own_fd
 from kvmabi.ioeventfd.play import play
 from kvmabi.ioeventfd.rig import FDS_EACH, Rig
 from kvmabi.ioeventfd.steps import Case
@@ -32,13 +31,11 @@ from kvmabi.kvm import System
 CASE_NUMBER: Final = struct.Struct("<I")
 SLOT: Final = struct.Struct("<Id4x")
 """What a thread is at: the case's number + 1 (0: idle), and since when, as time.monotonic."""
-SHARED_FDS_EACH: Final = 12
-"""How many descriptors a thread needs besides a case's own: VMs, vCPUs, what is passing."""
+NO_CASE: Final = -1
+"""The number in a report that is about the worker itself: why it, or a thread, cannot start."""
 CASE_LOG: Final = "KVMABI_CASE_LOG"
 """The environment's name of a file that gets each case's id as it starts. With /dev/kmsg the
 kernel's own log, a panic's last words too, tell which case was running."""
-FIRST_FDS: Final = 64
-"""How many descriptors the process needs besides its threads'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,38 +82,51 @@ class Task:
     slots: mmap.mmap
 
 
-def ensure_fds(threads: int) -> None:
-    """Raise the limit of open files to what this many threads need; UsageError if it is too low."""
-    needed = first_own_fd(threads) + threads * FDS_EACH
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < needed:
-        if hard != resource.RLIM_INFINITY and hard < needed:
-            raise UsageError(
-                f"{threads} VMs in one process need {needed} open files, and the hard limit is "
-                f"{hard}: raise it (ulimit -Hn {needed}) or use fewer (--jobs)"
-            )
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def first_own_fd(threads: int) -> int:
-    """Return the number from which on the threads have descriptors to themselves."""
-    return FIRST_FDS + threads * SHARED_FDS_EACH
-
-
 def work(task: Task) -> None:
-    """Play the cases whose numbers come in, until the pipe is closed; the process ends then."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    gc.freeze()
+    """Play the cases whose numbers come in, until the pipe is closed; the process ends then.
+
+    What keeps it, or some of its threads, from starting is reported as a line of NO_CASE.
+    """
     lock = threading.Lock()
-    log_fd = open_case_log()
-    threads = [
-        threading.Thread(target=_Player(task, slot, lock, log_fd).work, daemon=True)
-        for slot in range(task.threads)
-    ]
-    for thread in threads:
-        thread.start()
+    try:
+        gc.freeze()
+        log_fd = open_case_log()
+        players = [_Player(task, slot, lock, log_fd) for slot in range(task.threads)]
+        threads = _started(players)
+    except Exception as error:
+        send(task, lock, Report(NO_CASE, 0, error=_text(error)))
+        raise
     for thread in threads:
         thread.join()
+
+
+def _started(players: Sequence[_Player]) -> list[threading.Thread]:
+    """Return a thread for each player, or for as many as there may be."""
+    threads: list[threading.Thread] = []
+    for player in players:
+        thread = threading.Thread(target=player.work, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:
+            player.give_up(f"{len(threads)} of {len(players)} threads: {_text(error)}")
+            break
+        threads.append(thread)
+    return threads
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def send(task: Task, lock: threading.Lock, report: Report) -> None:
+    """Send a report to the supervisor; end the process where that is gone."""
+    line = report.to_line()
+    try:
+        with lock:
+            while line:
+                line = line[os.write(task.report_fd, line) :]
+    except BrokenPipeError:
+        os._exit(1)
 
 
 def open_case_log() -> int:
@@ -137,9 +147,20 @@ class _Player:
         self._first_fd = first_own_fd(task.threads) + slot * FDS_EACH
 
     def work(self) -> None:
+        """Play cases until there are no more; what goes wrong between them is told."""
+        try:
+            self._work()
+        except Exception as error:  # noqa: BLE001 (the supervisor decides what becomes of it)
+            self.give_up(_text(error))
+
+    def give_up(self, why: str) -> None:
+        """Tell why there is one thread less."""
+        send(self._task, self._lock, Report(NO_CASE, 0, error=why))
+
+    def _work(self) -> None:
         task = self._task
         with System.open() as system:
-            rig = Rig(system, self._first_fd)
+            rig = Rig(system, self._first_fd, shared_below=first_own_fd(task.threads))
             while record := os.read(task.work_fd, CASE_NUMBER.size):
                 (number,) = CASE_NUMBER.unpack(record)
                 started = time.monotonic()
@@ -148,7 +169,7 @@ class _Player:
                     os.write(self._log_fd, f"kvmabi: case {task.cases[number].id}\n".encode())
                 report = self._play(number, rig, started)
                 SLOT.pack_into(task.slots, self._slot_at, 0, started)
-                self._send(report.to_line())
+                send(task, self._lock, report)
             rig.close()
 
     def _play(self, number: int, rig: Rig, started: float) -> Report:
@@ -166,11 +187,3 @@ class _Player:
             played.tries,
             played.seen_in,
         )
-
-    def _send(self, line: bytes) -> None:
-        try:
-            with self._lock:
-                while line:
-                    line = line[os.write(self._task.report_fd, line) :]
-        except BrokenPipeError:
-            os._exit(1)  # whoever reads the reports is gone

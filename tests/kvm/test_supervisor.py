@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from kvmabi.errors import KvmAbiError, KvmUnavailable
 from kvmabi.ioeventfd import play as play_module
 from kvmabi.ioeventfd import promises, run, worker
 from kvmabi.ioeventfd.contract import Kernel
@@ -20,6 +24,7 @@ from kvmabi.ioeventfd.run import Supervisor, costly_first
 from kvmabi.ioeventfd.select import select
 from kvmabi.ioeventfd.steps import Case
 from kvmabi.ioeventfd.worker import Report
+from kvmabi.kvm import System
 
 pytestmark = pytest.mark.kvm
 TOP = Path(__file__).parents[2]
@@ -60,6 +65,158 @@ def test_a_case_that_kills_its_worker_is_lost_alone(monkeypatch: pytest.MonkeyPa
     reports = play_all(jobs=1)
     assert_the_rest_is_sound(reports)
     assert reports[ODD_ONE].error == "the worker process was lost 2 times in this case: signal 9"
+
+
+def play_odd(monkeypatch: pytest.MonkeyPatch, deed: Callable[[Case], None]) -> None:
+    """Have workers call `deed` before each case."""
+
+    def play(case: Case, rig: Rig, kernel: Kernel) -> play_module.Played:
+        deed(case)
+        return play_module.play(case, rig, kernel)
+
+    monkeypatch.setattr(worker, "play", play)
+
+
+def test_a_case_that_kills_its_worker_blames_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The neighbours take longer than the killer, so that they are there whenever it strikes."""
+
+    def deed(case: Case) -> None:
+        time.sleep(0.3)
+        if case.id == ODD_ONE:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.5)
+
+    play_odd(monkeypatch, deed)
+    reports = play_all(jobs=32)
+    assert_the_rest_is_sound(reports)
+    assert "lost 2 times in this case: signal 9" in reports[ODD_ONE].error
+
+
+def test_workers_that_cannot_start_end_the_run_with_their_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> System:
+        raise KvmUnavailable("no KVM for workers")
+
+    monkeypatch.setattr(worker.System, "open", refuse)
+    with pytest.raises(KvmAbiError, match=r"3 worker processes ended.*: no KVM for workers"):
+        play_all()
+
+
+def test_workers_without_threads_end_the_run_with_their_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(KvmAbiError, match=r"0 of .* threads: can't start new thread"):
+        play_all()
+
+
+def test_fewer_threads_than_wanted_are_noted_and_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = threading.Thread.start
+
+    def start(self: threading.Thread) -> None:
+        if threading.active_count() > 2:
+            raise RuntimeError("can't start new thread")
+        real(self)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    supervisor = Supervisor(CASES, KERNEL, jobs=32)
+    reports = [each for batch in supervisor.run() for each in batch]
+    assert sorted(report.number for report in reports) == list(range(len(CASES)))
+    assert any("can't start new thread" in note for note in supervisor.notes)
+
+
+def test_a_finished_worker_is_fed_no_more() -> None:
+    supervisor = Supervisor(CASES, KERNEL, jobs=1)
+    with closing(supervisor.run()) as batches:
+        next(batches)
+        (one,) = supervisor._workers()
+        one.finish()
+        assert one.room == 0
+        supervisor._waiting.append(0)
+        rest = [each.number for batch in batches for each in batch]
+    assert 0 in rest
+
+
+def test_a_run_goes_on_where_another_ended() -> None:
+    ended = {CASES[number].id for number in (1, 3)}
+    reports = [each for batch in Supervisor(CASES, KERNEL, jobs=4).run(ended) for each in batch]
+    assert {report.number for report in reports} == set(range(len(CASES))) - {1, 3}
+
+
+def test_a_case_that_hangs_once_has_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def deed() -> None:
+        if not (tmp_path / "hung").exists():
+            (tmp_path / "hung").touch()
+            time.sleep(1000)
+
+    monkeypatch.setattr(run, "CASE_DEADLINE_S", 1.0)
+    meddle(monkeypatch, deed)
+    reports = play_all()
+    assert_the_rest_is_sound(reports)
+    assert not reports[ODD_ONE].disagreements
+    assert "played again, alone: no verdict" in reports[ODD_ONE].error
+
+
+def test_time_in_which_the_run_stood_still_is_not_the_cases(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run, "CASE_DEADLINE_S", 2.0)
+    meddle(monkeypatch, lambda: time.sleep(4.5))
+    with closing(Supervisor(CASES, KERNEL, jobs=4).run()) as batches:
+        reports = list(next(batches))
+        time.sleep(4)
+        reports += [each for batch in batches for each in batch]
+    assert [each for each in reports if each.error or each.disagreements] == []
+
+
+def test_what_was_reported_before_the_end_counts() -> None:
+    """All cases have ended, and none of their reports has been read."""
+    supervisor = Supervisor(CASES, KERNEL, jobs=1)
+    with closing(supervisor.run()) as batches:
+        next(batches)
+        (one,) = supervisor._workers()
+        give_up = time.monotonic() + 60
+        while any(one.playing()) or time.monotonic() < give_up - 59:
+            time.sleep(0.05)
+        in_hand = set(one.in_hand)
+        assert in_hand
+        supervisor._selector.unregister(one.report_fd)
+        how, reports = one.end()
+    assert how == "signal 9"
+    assert {report.number for report in reports} == in_hand
+
+
+def test_workers_leave_ctrl_c_and_ctrl_z_to_the_supervisor() -> None:
+    """Both go to the whole group, again and again, and at the very moment of each fork."""
+    code = f"""
+import os, signal, sys
+from kvmabi.ioeventfd import process
+real = os.fork
+def fork():
+    os.kill(0, signal.SIGINT)
+    return real()
+os.fork = fork
+from kvmabi.cli import main
+sys.exit(main(["matrix", "--filter", "{ODD_ONE}", "--jobs", "2"]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(TOP)}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=env,
+        start_new_session=True,
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "kvmabi matrix: interrupted\n"
 
 
 def test_a_case_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
