@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kvmabi.errors import KernelLost, UsageError
-from kvmabi.lab import initramfs, kernels, klog, qemu
+from kvmabi.lab import initramfs, kernels, klog, qemu, snapshot
 from kvmabi.lab.backends import BACKENDS, backend
 from kvmabi.lab.collector import Collector, Terms
 from kvmabi.lab.session import Job, Session
+from kvmabi.lab.snapshot import Snapshot
 
 DEFAULT_KERNEL: Final = "debian:6.1"
 DEFAULT_BACKEND: Final = "svm"
@@ -60,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=DEADLINE_S,
         help="give the kernel up after this time (default: %(default).0f)",
     )
+    run_parser.add_argument(
+        "--fresh", action="store_true", help="boot, and keep and use no snapshot of a booted kernel"
+    )
     run_parser.add_argument("--log", metavar="FILE", help="keep what the kernel prints")
     run_parser.add_argument(
         "words", nargs="*", metavar="-- VERB", help='the verb with its options, behind "--"'
@@ -88,17 +95,48 @@ def run(args: argparse.Namespace) -> int:
             "module_parameters": chosen.parameters,
         },
     )
-    log = Path(args.log) if args.log else None
-    with (
-        Session(
-            qemu.Emulator(machine, image),
-            Job(words, CASE_LOG),
-            deadline_s=args.deadline,
-            log=log,
-        ) as session,
-        Collector(terms) as collector,
-    ):
+    start = Start(machine, image, Job(words, CASE_LOG), args.deadline, _path(args.log))
+    kept = None if args.fresh else snapshot.find(machine, image, emulator_version)
+    if kept is not None and (about := kept.about) is not None:
+        with start.restored(kept, about) as session, Collector(terms) as collector:
+            try:
+                return _collect(session, collector)
+            except KernelLost as error:
+                if session.heard_anything:
+                    raise
+                _note(f"the snapshot is of no use ({str(error).partition(';')[0]}); booting")
+                kept.drop()
+    with start.booted(kept) as session, Collector(terms) as collector:
         return _collect(session, collector)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A machine with its job, to be started in one way or another."""
+
+    machine: qemu.Machine
+    image: bytes
+    job: Job
+    deadline_s: float
+    log: Path | None
+
+    def booted(self, keep: Snapshot | None) -> Session:
+        """Return the session of a machine that boots, and is kept once it is ready."""
+        emulator = qemu.Emulator(self.machine, self.image)
+        save = None if keep is None else partial(keep.save, emulator)
+        return Session(
+            emulator, self.job, deadline_s=self.deadline_s, log=self.log, when_ready=save
+        )
+
+    def restored(self, kept: Snapshot, about: Mapping[str, Any]) -> Session:
+        """Return the session of a machine that goes on from where it was kept."""
+        kept.used()
+        emulator = qemu.Emulator(self.machine, self.image, kept.path)
+        return Session(emulator, self.job, deadline_s=self.deadline_s, log=self.log, restored=about)
+
+
+def _path(name: str | None) -> Path | None:
+    return Path(name) if name else None
 
 
 def _collect(session: Session, collector: Collector) -> int:

@@ -52,10 +52,11 @@ def main() -> None:
         mount_all()
         problems = load_modules()
         port = open_port()
-        send(port, Kind.READY, json.dumps(about(problems)).encode())
         for name in PRELOADED:
             __import__(name)
+        send(port, Kind.READY, json.dumps(about(problems)).encode())
         job = read_job(port)
+        time.clock_settime(time.CLOCK_REALTIME, job["now"])
         ended = Runner(port, job).run()
         send(port, Kind.EXIT, json.dumps(ended).encode())
     except Trouble as error:

@@ -6,7 +6,7 @@ import json
 import selectors
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from kvmabi.lab.inside import NO_PORT
 from kvmabi.lab.qemu import Emulator
 
 BOOT_DEADLINE_S: Final = 180.0
+RESTORE_DEADLINE_S: Final = 60.0
 SILENCE_S: Final = 240.0
 """After how many seconds without a frame a kernel counts as hung; more than a case may take."""
 UNFIT: Final = MappingProxyType(
@@ -44,7 +45,11 @@ class Job:
 
     def line(self) -> bytes:
         """Return the job as it is sent."""
-        fields = {"arguments": list(self.arguments), "environment": dict(self.environment)}
+        fields = {
+            "arguments": list(self.arguments),
+            "environment": dict(self.environment),
+            "now": time.time(),  # a snapshot's clock stands where it was taken
+        }
         return json.dumps(fields).encode() + b"\n"
 
 
@@ -52,10 +57,19 @@ class Session:
     """Talks to a kernel under test. `console` is all that it has printed.
 
     A context manager that ends the emulator; `log` is a file that gets the console as it comes.
+    `restored` is what the kernel told when it was ready, where it comes from a snapshot;
+    `when_ready` is called with that, before the job is sent, where it has booted.
     """
 
     def __init__(
-        self, emulator: Emulator, job: Job, *, deadline_s: float, log: Path | None = None
+        self,
+        emulator: Emulator,
+        job: Job,
+        *,
+        deadline_s: float,
+        log: Path | None = None,
+        restored: Mapping[str, Any] | None = None,
+        when_ready: Callable[[Mapping[str, Any]], None] | None = None,
     ) -> None:
         self._emulator = emulator
         self._job = job
@@ -65,10 +79,12 @@ class Session:
         self._console = bytearray()
         self._started = self._heard = time.monotonic()
         self._ready = False
+        self._restored = restored
+        self._when_ready = when_ready
+        self.heard_anything = False
         self._selector = selectors.DefaultSelector()
         self._selector.register(emulator.port, selectors.EVENT_READ, self._from_port)
         self._selector.register(emulator.console, selectors.EVENT_READ, self._from_console)
-        self.about: dict[str, Any] = {}
 
     @property
     def console(self) -> str:
@@ -81,6 +97,8 @@ class Session:
         Raises KernelLost where the kernel crashes, hangs or does not come up, with its last words,
         and LabUnavailable where it came up without what the verb needs.
         """
+        if self._restored is not None:
+            self._send_job()
         while True:
             for key, _ in self._selector.select(TICK_S):
                 for frame in key.data(key.fileobj):
@@ -94,19 +112,26 @@ class Session:
     def _take(self, frame: Frame) -> bool:
         """Act on what is meant for the session; return whether the frame is to be passed on."""
         self._heard = time.monotonic()
+        self.heard_anything = True
         if frame.kind is Kind.TROUBLE:
             raise LabUnavailable(frame.payload.decode(errors="replace").strip())
         if frame.kind is not Kind.READY:
             return True
-        self.about = json.loads(frame.payload)
-        if not self.about["kvm"]:
-            why = "; ".join(self.about["problems"]) or "nobody knows why"
-            raise LabUnavailable(f"Linux {self.about['release']} came up without /dev/kvm: {why}")
+        about = json.loads(frame.payload)
+        if not about["kvm"]:
+            why = "; ".join(about["problems"]) or "nobody knows why"
+            raise LabUnavailable(f"Linux {about['release']} came up without /dev/kvm: {why}")
+        if self._when_ready is not None:
+            self._when_ready(about)
+        self._send_job()
+        return False
+
+    def _send_job(self) -> None:
         self._ready = True
+        self._heard = time.monotonic()
         self._emulator.port.setblocking(True)
         self._emulator.port.sendall(self._job.line())
         self._emulator.port.setblocking(False)
-        return False
 
     def _from_port(self, port: socket.socket) -> Iterator[Frame]:
         return self._decoder.feed(self._receive(port))
@@ -142,7 +167,10 @@ class Session:
                 "" if self._console else " (has it a serial console, CONFIG_SERIAL_8250_CONSOLE?)"
             )
             raise self._lost(f"it was not up after {now - self._started:.0f} s{mute}")
-        if self._ready and now - self._heard > SILENCE_S:
+        if self._restored is not None and not self.heard_anything:
+            if now - self._started > RESTORE_DEADLINE_S:
+                raise self._lost(f"the snapshot did not answer for {RESTORE_DEADLINE_S:.0f} s")
+        elif self._ready and now - self._heard > SILENCE_S:
             raise self._lost(f"nothing came from it for {SILENCE_S:.0f} s")
 
     def _lost(self, why: str) -> KernelLost | LabUnavailable:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import ExitCode, KernelLost
-from kvmabi.lab import cpio, initramfs, kernels, klog, qemu
+from kvmabi.lab import cache, cpio, initramfs, kernels, klog, qemu
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import backend
 from kvmabi.lab.frames import Frame, Kind
@@ -22,6 +22,7 @@ from kvmabi.results import Verdict, read_result
 pytestmark = pytest.mark.lab
 
 SVM = backend("svm")
+CACHE = cache.folder()
 CRASH = """\
 #!/usr/bin/{python} -ISB
 import sys, time
@@ -115,6 +116,32 @@ def test_an_image_without_its_modules_is_told_plainly(tmp_path: Path) -> None:
     done = lab("--kernel", str(image), "--", "matrix")
     assert done.returncode == ExitCode.NOTHING_CHECKED
     assert "this kernel cannot be tested: it has no virtio_pci or virtio_console" in done.stderr
+
+
+def test_a_second_run_goes_on_from_the_snapshot(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("KVMABI_CACHE", str(tmp_path))
+    for name in ("packages", "apt", "kernels", "initramfs"):
+        (tmp_path / name).symlink_to(CACHE / name)
+    place = tmp_path / "snapshots"
+    booted = []
+    for name in ("first", "second", "damaged"):
+        log = tmp_path / name
+        if name == "damaged":
+            for path in place.glob("*.state"):
+                path.write_bytes(path.read_bytes()[:100_000])
+        done = lab("--log", str(log), "--", "matrix", "--filter", "wide-store-first4")
+        assert done.returncode == ExitCode.KEPT, done.stderr
+        booted.append("Nested Paging enabled" in log.read_text())
+    assert booted == [True, False, True]
+    assert len(list(place.glob("*.state"))) == 1
+
+
+def test_without_snapshots_none_is_kept(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("KVMABI_CACHE", str(tmp_path))
+    for name in ("packages", "apt", "kernels", "initramfs"):
+        (tmp_path / name).symlink_to(CACHE / name)
+    assert lab("--fresh", "--", "matrix", "--list").returncode == ExitCode.KEPT
+    assert not (tmp_path / "snapshots").exists()
 
 
 def test_one_case_alone_shows_its_ioctls() -> None:

@@ -98,7 +98,7 @@ def test_a_missing_emulator_is_exit_3_with_the_command(monkeypatch, capsys) -> N
 
 def test_the_emulators_command() -> None:
     machine = qemu.Machine(SVM, Path("/k/vmlinuz"), arguments="extra=1")
-    words = qemu.command(machine, "/proc/self/fd/9", 7, 8)
+    words = qemu.command(machine, qemu.Lines("/proc/self/fd/9", port=7, console=8, monitor=6))
     text = " ".join(words)
     assert "q35,accel=tcg" in text
     assert "-cpu max,+svm" in text

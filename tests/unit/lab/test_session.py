@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +65,9 @@ def test_the_job_is_sent_once_the_kernel_is_ready(tmp_path: Path) -> None:
     log = tmp_path / "log"
     emulator = FakeEmulator(script)
     frames, console = frames_of(emulator, log)
-    assert got == [{"arguments": ["matrix"], "environment": {"A": "b"}}]
+    (job,) = got
+    assert (job["arguments"], job["environment"]) == (["matrix"], {"A": "b"})
+    assert abs(job["now"] - time.time()) < 60
     assert frames == [Frame(Kind.OUT, b"text"), Frame(Kind.EXIT, b"{}")]
     assert emulator.closed
     assert "hello" in console
@@ -118,6 +121,48 @@ def test_a_kernel_that_lacks_something_is_told_plainly(console: str, text: str) 
 
     with pytest.raises(LabUnavailable, match=f"this kernel cannot be tested: {text}"):
         frames_of(FakeEmulator(script))
+
+
+def test_a_restored_kernel_gets_its_job_at_once() -> None:
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        assert json.loads(port.makefile().readline())["arguments"] == ["matrix"]
+        port.sendall(encode(Kind.EXIT, b"{}"))
+        port.recv(1)
+
+    emulator = FakeEmulator(script)
+    with Session(emulator, JOB, deadline_s=20, restored={}) as session:  # type: ignore[arg-type]
+        assert list(filter(None, session.frames())) == [Frame(Kind.EXIT, b"{}")]
+        assert session.heard_anything
+
+
+def test_a_restored_kernel_that_says_nothing_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(module, "RESTORE_DEADLINE_S", 0.3)
+    emulator = FakeEmulator(lambda port, _console: [port.recv(1000), port.recv(1)])
+    with Session(emulator, JOB, deadline_s=20, restored={}) as session:  # type: ignore[arg-type]
+        with pytest.raises(KernelLost, match="the snapshot did not answer"):
+            list(session.frames())
+        assert not session.heard_anything
+
+
+def test_what_is_to_happen_before_the_job_happens_before_it() -> None:
+    seen = []
+
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        port.sendall(READY)
+        port.recv(1000)
+        seen.append("job")
+        port.sendall(encode(Kind.EXIT, b"{}"))
+        port.recv(1)
+
+    emulator = FakeEmulator(script)
+    with Session(
+        emulator,  # type: ignore[arg-type]
+        JOB,
+        deadline_s=20,
+        when_ready=lambda about: seen.append(about["release"]),
+    ) as session:
+        list(session.frames())
+    assert seen == ["6.1", "job"]
 
 
 def test_a_mute_kernel_gets_a_hint(monkeypatch) -> None:

@@ -1,0 +1,70 @@
+"""QEMU's own monitor: just enough of its protocol to keep a machine's state in a file.
+
+Source: docs/interop/qmp-spec.rst of QEMU; the commands are of QEMU 6 and newer.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from typing import Any, Final
+
+from kvmabi.errors import KernelLost
+
+DEADLINE_S: Final = 60.0
+POLL_S: Final = 0.02
+FILE_NAME: Final = "state"
+UNLIMITED: Final = 1 << 40
+
+
+class Monitor:
+    """Talks to one emulator over a connected socket."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._line.settimeout(DEADLINE_S)
+        self._file = line.makefile("rb")
+        self._answer("QMP")
+        self.run("qmp_capabilities")
+
+    def run(self, command: str, fd: int | None = None, **arguments: object) -> Any:
+        """Return what the command returns; `fd` is handed over with it. KernelLost on an error."""
+        message = json.dumps({"execute": command, "arguments": arguments}).encode()
+        if fd is None:
+            self._line.sendall(message)
+        else:
+            socket.send_fds(self._line, [message], [fd])
+        return self._answer("return")
+
+    def _answer(self, key: str) -> Any:
+        """Return the next answer; what the emulator tells of its own accord is passed over."""
+        try:
+            while line := self._file.readline():
+                message = json.loads(line)
+                if "error" in message:
+                    raise KernelLost(f"the emulator refuses: {message['error'].get('desc')}")
+                if key in message:
+                    return message[key]
+        except (OSError, ValueError) as error:
+            raise KernelLost(f"the emulator's monitor does not answer: {error}") from error
+        raise KernelLost("the emulator went away while it was asked something")
+
+    def close(self) -> None:
+        """Stop talking; the socket itself stays the emulator's owner's."""
+        self._file.close()
+
+    def save_state(self, fd: int) -> None:
+        """Write the state of the machine, which runs on afterwards, to an open file.
+
+        It is not stopped first: the state would keep that, and stand still once it is loaded.
+        """
+        self.run("migrate-set-parameters", **{"max-bandwidth": UNLIMITED})
+        self.run("getfd", fd, fdname=FILE_NAME)
+        self.run("migrate", uri=f"fd:{FILE_NAME}")
+        give_up = time.monotonic() + DEADLINE_S
+        while (status := self.run("query-migrate").get("status")) != "completed":
+            if status in ("failed", "cancelled") or time.monotonic() > give_up:
+                raise KernelLost(f"the state of the machine was not saved: {status}")
+            time.sleep(POLL_S)
+        self.run("cont")

@@ -1,0 +1,85 @@
+"""Machines that have booted, kept: the next run of the same kernel starts where that one was ready.
+
+A snapshot's name is made from all that decides what it holds: the emulator, its command, the
+kernel and the initramfs. The few that were used last are kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kvmabi.errors import KernelLost
+from kvmabi.lab import cache, qemu
+
+KEPT: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One place in the cache, which may be empty."""
+
+    path: Path
+
+    @property
+    def about(self) -> dict[str, Any] | None:
+        """What the kernel told of itself when it was ready; None where there is no snapshot."""
+        try:
+            found: dict[str, Any] = json.loads(self._note.read_text())
+        except (OSError, ValueError):
+            return None
+        return found if self.path.is_file() else None
+
+    @property
+    def _note(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    def save(self, emulator: qemu.Emulator, about: Mapping[str, Any]) -> None:
+        """Keep the machine as it is now, and forget the snapshots that were not used for longest.
+
+        A state that cannot be kept is no failure of the run: the next one boots again.
+        """
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".new-")
+        with os.fdopen(handle, "wb"):
+            try:
+                with closing(emulator.monitor()) as monitor:
+                    monitor.save_state(handle)
+                Path(name).replace(self.path)
+                cache.publish(self._note, json.dumps(dict(about)).encode())
+            except (KernelLost, OSError):
+                self.drop()
+            finally:
+                with suppress(OSError):
+                    Path(name).unlink()
+        self._forget_old()
+
+    def used(self) -> None:
+        """Note that the snapshot was of use just now."""
+        with suppress(OSError):
+            os.utime(self.path)
+
+    def drop(self) -> None:
+        """Forget the snapshot."""
+        for path in (self._note, self.path):
+            path.unlink(missing_ok=True)
+
+    def _forget_old(self) -> None:
+        with suppress(OSError):
+            states = sorted(self.path.parent.glob("*.state"), key=lambda one: -one.stat().st_mtime)
+            for path in states[KEPT:]:
+                Snapshot(path).drop()
+
+
+def find(machine: qemu.Machine, initramfs: bytes, emulator_version: str) -> Snapshot:
+    """Return the place of the snapshot of this machine with this initramfs."""
+    words = qemu.command(machine, qemu.Lines(initrd="", port=0, console=0, monitor=0))
+    name = cache.digest(
+        emulator_version, *words, cache.file_sha256(machine.kernel), cache.digest(initramfs)
+    )
+    return Snapshot(cache.folder("snapshots") / f"{name}.state")
