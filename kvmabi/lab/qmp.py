@@ -31,10 +31,10 @@ class Monitor:
     def run(self, command: str, fd: int | None = None, **arguments: object) -> Any:
         """Return what the command returns; `fd` is handed over with it. KernelLost on an error."""
         message = json.dumps({"execute": command, "arguments": arguments}).encode()
-        if fd is None:
-            self._line.sendall(message)
-        else:
-            socket.send_fds(self._line, [message], [fd])
+        try:
+            socket.send_fds(self._line, [message], [] if fd is None else [fd])
+        except OSError as error:
+            raise KernelLost(f"the emulator's monitor cannot be reached: {error}") from error
         return self._answer("return")
 
     def _answer(self, key: str) -> Any:
