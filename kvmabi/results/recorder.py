@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Self
 
+from kvmabi.results.record import Verdict
 from kvmabi.results.store import STDOUT, Writer, check_resumable, read_result
 from kvmabi.results.tally import Tally
 from kvmabi.results.terminal import LiveProgress, print_summary, summary_console
@@ -29,7 +30,8 @@ class Recorder:
         return recorder.exit_code
 
     `json` is the result file, "-" for standard output, or None for no file. `resume` is the file
-    of an earlier part of the same run: it is appended to, and its cases count. `repro` is the
+    of an earlier part of the same run: it is appended to, and its cases count, but for those in
+    error, which are to run again. `repro` is the
     command that takes a case's id; `resumable` is whether the run takes --resume. Leaving the block
     writes the end record and prints the summary, also after Ctrl-C or an error, which pass on.
     """
@@ -66,23 +68,25 @@ class Recorder:
     def _resume(self, path: str) -> Writer:
         before = read_result(path)
         check_resumable(before.run, self.run)
-        self.tally.add_all(before.cases)
+        self.tally.add_all(case for case in before.cases if case.verdict is not Verdict.ERROR)
         self._seconds_before = before.seconds
         return Writer(path, keep_bytes=before.whole_bytes)
 
     def add(self, *cases: CaseRecord) -> None:
         """Record ended cases: one write of whole lines for all of them, then count and redraw."""
-        if self._writer is not None:
+        if self._writer is not None and cases:
             self._writer.write(*cases)
         self.tally.add_all(cases)
-        self._progress.refresh()
+        self.refresh()
 
     def problem(self, text: str) -> None:
         """Note something wrong with the run itself, which makes its verdict the harness's."""
         self.tally.add_problem(text)
 
     def refresh(self) -> None:
-        """Redraw the progress; for a loop that waits while no case ends."""
+        """Redraw the progress, and sync; for a loop that waits while no case ends."""
+        if self._writer is not None:
+            self._writer.sync_if_due()
         self._progress.refresh()
 
     def __enter__(self) -> Self:

@@ -1,28 +1,44 @@
 """Result files: a writer that loses nothing, a reader that survives a torn end, and resuming.
 
 `Writer` hands each batch of whole lines to the kernel in one write, so that a record is out of
-this process as soon as `write` returns: Ctrl-C, kill -9 and an OOM kill keep all before it.
-(After a panic of the machine itself, what the file system had not yet put to disk may be missing.)
+this process as soon as `write` returns: Ctrl-C, kill -9 and an OOM kill keep all before it. About
+every SYNC_S it has the kernel put them to disk, so that a panic of the machine costs no more.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import stat
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from kvmabi.errors import ResultError
-from kvmabi.results.record import CaseRecord, EndRecord, Record, RunRecord, from_line, to_line
+from kvmabi.errors import ExitCode, ResultError
+from kvmabi.results.record import (
+    CaseRecord,
+    EndRecord,
+    Record,
+    RunRecord,
+    Verdict,
+    from_line,
+    to_line,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
 STDOUT: Final = "-"
 """The file name that means standard output."""
+
+SYNC_S: Final = 0.2
+"""How long records may be in the kernel's hands only."""
+SYNC_SHARE: Final = 0.1
+"""How much of a run's time syncing may take; on a slow disk it is done less often."""
+MOST_OF_A_LINE: Final = 1 << 20
 
 _RESUME_KEYS: Final = ("kernel_release", "kernel_version", "machine", "back_end", "accelerator")
 """What of the host must be the same for two halves to make one run."""
@@ -32,7 +48,8 @@ _RESUME_KEYS: Final = ("kernel_release", "kernel_version", "machine", "back_end"
 class Result:
     """What a result file holds: the seam for everything that is derived from one.
 
-    `cases` stand in the order in which they ended, each id once. `end` is None where the run was
+    `cases` stand in the order in which they ended, each id once: a case in error may have been run
+    again, and the later record counts. `end` is None where the run was
     killed. `whole_bytes` is the length of the part that can be trusted; past it stands at most one
     torn line.
     """
@@ -88,7 +105,8 @@ def _assemble(
             case EndRecord():
                 end = record
             case CaseRecord():
-                if record.id in cases:
+                before = cases.pop(record.id, None)
+                if before is not None and before.verdict is not Verdict.ERROR:
                     raise ResultError(f"{path}:{number}: the case {record.id} stands here twice")
                 cases[record.id] = record
                 end = None
@@ -112,19 +130,36 @@ def check_resumable(old: RunRecord, new: RunRecord) -> None:
             )
 
 
+def _refuse_what_is_no_result(path: str) -> None:
+    with Path(path).open("rb") as file:
+        head = file.readline(MOST_OF_A_LINE)
+    try:
+        first = json.loads(head) if head else {"type": "run", "kvmabi": ""}
+    except ValueError:
+        first = None
+    if not isinstance(first, dict) or first.get("type") != "run" or "kvmabi" not in first:
+        raise ResultError(
+            f"{path} holds something that is no result of kvmabi, and is not overwritten: "
+            "remove it, or name another file"
+        )
+
+
 class Writer:
     """Appends records to a result file, each in the kernel's hands when `write` returns.
 
     `path` may be "-" for standard output. Without `keep_bytes` the file starts anew; with it, the
     file is cut to that length first (`Result.whole_bytes`, to resume behind a torn line). Only one
     run at a time may write to a file. May be used from several threads. Raises ResultError where
-    the file cannot be written.
+    the file cannot be written, or holds something that is no result.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, keep_bytes: int = 0) -> None:
         self.path = os.fspath(path)
         self._lock = threading.Lock()
         self._own = self.path != STDOUT
+        self._on_disk = False
+        self._unsynced = False
+        self._sync_at = 0.0
         try:
             self._fd = self._open(keep_bytes) if self._own else os.dup(1)
         except OSError as error:
@@ -135,11 +170,13 @@ class Writer:
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _refuse_what_is_no_result(self.path)
                 os.ftruncate(fd, keep_bytes)
+                self._on_disk = True
         except BlockingIOError:
             os.close(fd)
             raise ResultError(f"another run is writing to {self.path}") from None
-        except OSError:
+        except (OSError, ResultError):
             os.close(fd)
             raise
         return fd
@@ -150,23 +187,53 @@ class Writer:
         with self._lock:
             try:
                 self._write_all(data)
+                self._unsynced = self._on_disk
+                self._sync_if_due()
             except BrokenPipeError:
                 raise
             except OSError as error:
-                raise self._error(error) from error
+                raise self._error(error, ExitCode.HARNESS_FAILED) from error
+
+    def sync_if_due(self) -> None:
+        """Have what was written put to disk if that is due; for a loop that waits for records."""
+        with self._lock:
+            try:
+                self._sync_if_due()
+            except OSError as error:
+                raise self._error(error, ExitCode.HARNESS_FAILED) from error
+
+    def _sync_if_due(self) -> None:
+        if self._unsynced and time.monotonic() >= self._sync_at:
+            self._sync()
+
+    def _sync(self) -> None:
+        started = time.monotonic()
+        os.fdatasync(self._fd)
+        ended = time.monotonic()
+        self._unsynced = False
+        self._sync_at = ended + max(SYNC_S, (ended - started) / SYNC_SHARE)
 
     def _write_all(self, data: bytes) -> None:
         written = os.write(self._fd, data)
         while written < len(data):  # a full disk or a pipe: try for the reason
             written += os.write(self._fd, data[written:])
 
-    def _error(self, error: OSError) -> ResultError:
-        return ResultError(f"cannot write the result {self.path}: {error.strerror}")
+    def _error(self, error: OSError, code: ExitCode = ExitCode.USAGE) -> ResultError:
+        failed = ResultError(f"cannot write the result {self.path}: {error.strerror}")
+        failed.exit_code = code
+        return failed
 
     def close(self) -> None:
-        """Close the file; closing twice is fine."""
+        """Put the file to disk and close it; closing twice is fine."""
         with self._lock:
-            if self._fd >= 0:
+            if self._fd < 0:
+                return
+            try:
+                if self._unsynced:
+                    self._sync()
+            except OSError as error:
+                raise self._error(error, ExitCode.HARNESS_FAILED) from error
+            finally:
                 os.close(self._fd)
                 self._fd = -1
 

@@ -134,3 +134,15 @@ def test_a_full_disk_still_gives_the_summary(run_record, make_case, capsys) -> N
         recorder._writer = Writer("/dev/full")
         recorder.add(make_case("a"))
     assert "matrix: 0 of 3 cases" in capsys.readouterr().out
+
+
+def test_a_resumed_run_runs_cases_in_error_again(path: Path, run_record, make_case) -> None:
+    with Recorder(run_record, json=str(path)) as first:
+        first.add(make_case("a"), make_case("b", Verdict.ERROR), make_case("c", Verdict.FAIL))
+    with Recorder(run_record, resume=str(path)) as second:
+        assert second.ended_ids == {"a", "c"}
+        second.add(make_case("b"))
+    result = read_result(path)
+    assert {case.id: case.verdict for case in result.cases}["b"] is Verdict.PASS
+    assert result.end is not None
+    assert (result.end.executed, result.end.verdicts["error"], result.end.problems) == (3, 0, ())

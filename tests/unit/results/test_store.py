@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmabi.errors import ResultError
+from kvmabi.errors import ExitCode, ResultError
 from kvmabi.results import EndRecord, RunRecord, Verdict, Writer, read_result
 from kvmabi.results.record import to_line
 from kvmabi.results.store import check_resumable
@@ -49,6 +49,90 @@ def test_starting_anew_drops_the_old_file(path: Path, run_record: RunRecord, mak
         with Writer(path) as writer:
             writer.write(run_record, make_case(name))
     assert [case.id for case in read_result(path).cases] == ["new"]
+
+
+@pytest.mark.parametrize("content", ["a letter\n", "{}\n", '{"type": "case"}\n', "[1]", "\0" * 9])
+def test_a_file_that_is_no_result_is_not_overwritten(path: Path, content: str) -> None:
+    path.write_text(content)
+    with pytest.raises(ResultError, match="no result of kvmabi, and is not overwritten") as caught:
+        Writer(path)
+    assert "\n" not in str(caught.value)
+    assert path.read_text() == content
+
+
+def test_an_empty_file_may_be_written(path: Path, run_record: RunRecord) -> None:
+    path.touch()
+    with Writer(path) as writer:
+        writer.write(run_record)
+    assert read_result(path).run == run_record
+
+
+@pytest.fixture
+def synced(monkeypatch) -> list[int]:
+    """How many bytes the file had at each sync."""
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: sizes.append(os.fstat(fd).st_size))
+    return sizes
+
+
+def test_records_go_to_disk_now_and_then_and_at_the_end(
+    path: Path, run_record, make_case, synced, monkeypatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("kvmabi.results.store.time.monotonic", lambda: now[0])
+    with Writer(path) as writer:
+        writer.write(run_record)
+        assert synced == [path.stat().st_size]
+        writer.write(make_case("a"))
+        writer.sync_if_due()
+        assert len(synced) == 1
+        now[0] += 0.2
+        writer.sync_if_due()
+        assert synced[1:] == [path.stat().st_size]
+        now[0] += 0.2
+        writer.sync_if_due()
+        assert len(synced) == 2
+        writer.write(make_case("b"))
+        writer.write(make_case("c"))
+    assert synced[-1] == path.stat().st_size
+    assert len(synced) == 4
+
+
+def test_a_slow_disk_is_synced_less_often(path: Path, make_case, monkeypatch) -> None:
+    now = [100.0]
+    syncs = []
+
+    def slow(_fd: int) -> None:
+        syncs.append(now[0])
+        now[0] += 1
+
+    monkeypatch.setattr("kvmabi.results.store.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(os, "fdatasync", slow)
+    with Writer(path) as writer:
+        for number in range(40):
+            writer.write(make_case(f"case-{number}"))
+            now[0] += 0.5
+    assert syncs[:2] == [100, 111]  # a tenth of the time goes into syncs of a second each
+    assert len(syncs) == 3
+
+
+def test_what_is_no_file_is_not_synced(run_record: RunRecord, synced) -> None:
+    with Writer("/dev/null") as writer:
+        writer.write(run_record)
+    assert synced == []
+
+
+def test_a_disk_that_fills_up_is_the_harness(run_record: RunRecord) -> None:
+    with Writer("/dev/full") as writer, pytest.raises(ResultError, match="No space") as caught:
+        writer.write(run_record)
+    assert caught.value.exit_code == ExitCode.HARNESS_FAILED
+
+
+def test_a_case_in_error_may_be_run_again(path: Path, run_record, make_case) -> None:
+    again = make_case("a", Verdict.FAIL)
+    with Writer(path) as writer:
+        writer.write(run_record, make_case("a", Verdict.ERROR), make_case("b"), again)
+    assert read_result(path).cases == (make_case("b"), again)
 
 
 @pytest.mark.parametrize("torn_at", [1, 20, -1])
