@@ -1,51 +1,51 @@
-"""Where headers to read come from: the ziglang package, or a folder that the user names."""
+"""Where headers to read come from: the ziglang package, or a source that the user names."""
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from kvmabi.abi.build import read_abi
 from kvmabi.arch import Architecture
-from kvmabi.errors import ToolMissing, UsageError
 from kvmabi.header import HeaderTree
+from kvmabi.headersets.collect import collect
+from kvmabi.headersets.installed import COMMON
+from kvmabi.headersets.sources import open_source, ziglang_folder
+from kvmabi.headersets.store import default_store
 
-ZIGLANG = "ziglang >=0.17,<0.18"
-
-
-def ziglang_folder() -> Path:
-    """The include folder of the installed ziglang package; ToolMissing if it is not installed."""
-    spec = importlib.util.find_spec("ziglang")
-    if spec is None or spec.origin is None:
-        raise ToolMissing(
-            "this needs the ziglang package (a C compiler and the kernel's headers), which is not"
-            f" installed; this gives it:  python -m pip install '{ZIGLANG}'"
-        )
-    return Path(spec.origin).parent / "lib" / "libc" / "include"
+__all__ = ["header_version", "named_trees", "ziglang_folder", "ziglang_tree"]
 
 
 def ziglang_tree(architecture: Architecture) -> HeaderTree:
-    """The headers of one architecture in the ziglang package."""
+    """The headers of one architecture in the ziglang package; ToolMissing without it."""
     folder = ziglang_folder()
     return HeaderTree.of(folder / architecture.header_dir, folder / "any-linux-any")
 
 
-def user_tree(folder: str, architecture: Architecture) -> HeaderTree:
-    """The headers under `folder`, which holds linux/kvm.h itself or in its `include`.
+@contextmanager
+def named_trees(
+    text: str, architectures: Sequence[Architecture], store: Path | None = None
+) -> Iterator[dict[Architecture, HeaderTree]]:
+    """The headers of each of these architectures that a source has.
 
-    Installed trees may have asm/ beside linux/, or below a folder of the compiler's name for the
-    architecture (/usr/include/x86_64-linux-gnu), or of the package's that the shipped ABI is from.
-    UsageError where there is no linux/kvm.h.
+    A source is what `headersets.sources.open_source` takes: a folder of headers, a kernel's tree, a
+    package, and more. UsageError where it is none, or has none of the architectures.
     """
-    for top in (Path(folder), Path(folder, "include"), Path(folder, "usr", "include")):
-        if (top / "linux" / "kvm.h").is_file():
-            beside = [top / f"{name}-linux-gnu" for name in architecture.machines]
-            beside += [top.parent / architecture.header_dir, top / architecture.zig_target]
-            own = [path for path in beside if (path / "asm" / "kvm.h").is_file()]
-            return HeaderTree.of(*own[:1], top)
-    raise UsageError(
-        f"{folder} has no linux/kvm.h; name an include folder as `make headers_install` writes it"
-    )
+    with (
+        open_source(text, store or default_store()) as source,
+        TemporaryDirectory(prefix="kvmabi-headers-") as name,
+    ):
+        folder = Path(name)
+        collected = collect(source, architectures)
+        collected.write(folder)
+        (folder / COMMON).mkdir(exist_ok=True)
+        yield {
+            one: HeaderTree.of(folder / one.name, folder / COMMON)
+            for one in architectures
+            if one.name in collected.architectures
+        }
 
 
 def header_version(tree: HeaderTree, architecture: Architecture) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, Literal
 
-from kvmabi.errors import UsageError
+from kvmabi.errors import ToolMissing, UsageError
 from kvmabi.headersets.archives import read_deb, read_tarball
 from kvmabi.headersets.files import Files, FolderFiles, GitFiles, MemoryFiles
 from kvmabi.headersets.installed import (
@@ -26,6 +26,7 @@ from kvmabi.headersets.origin import Kind, Origin, Source
 from kvmabi.headersets.store import RECORD, HeaderSet
 
 Sanitiser = Literal["make", "kvmabi"]
+ZIGLANG: Final = "ziglang >=0.17,<0.18"
 FORMS: Final = (
     "a kernel source tree, TREE@REF of a git repository, a folder of installed headers, "
     'a .deb of headers or of kernel sources, a kernel tarball, "ziglang", or an imported set'
@@ -73,7 +74,7 @@ def _find(text: str, store: Path) -> Source:
 
 
 def ziglang() -> Installed:
-    """The headers of the installed ziglang package; UsageError if it is not installed."""
+    """The headers of the installed ziglang package; ToolMissing if it is not installed."""
     folder = ziglang_folder()
     name = f"ziglang {importlib.metadata.version('ziglang')}"
     origin = Origin("package", name, "ziglang", "its maker")
@@ -81,10 +82,13 @@ def ziglang() -> Installed:
 
 
 def ziglang_folder() -> Path:
-    """The include folder of the installed ziglang package; UsageError if it is not installed."""
+    """The include folder of the installed ziglang package; ToolMissing if it is not installed."""
     spec = importlib.util.find_spec("ziglang")
     if spec is None or spec.origin is None:
-        raise UsageError("the ziglang package is not installed: pip install ziglang")
+        raise ToolMissing(
+            "this needs the ziglang package (a C compiler and the kernel's headers), which is not"
+            f" installed; this gives it:  python -m pip install '{ZIGLANG}'"
+        )
     return Path(spec.origin).parent / "lib" / "libc" / "include"
 
 

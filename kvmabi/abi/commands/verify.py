@@ -19,9 +19,11 @@ from kvmabi.abi.model import Abi
 from kvmabi.abi.module_check import compare_module
 from kvmabi.abi.proof import Proof
 from kvmabi.abi.running import compare_running
-from kvmabi.abi.trees import header_version, user_tree, ziglang_folder, ziglang_tree
+from kvmabi.abi.trees import header_version, named_trees, ziglang_folder, ziglang_tree
 from kvmabi.arch import Architecture
 from kvmabi.errors import ExitCode, UsageError
+from kvmabi.header import HeaderTree
+from kvmabi.headersets.sources import FORMS
 
 # The columns of the table, and the kinds of facts that each counts.
 COLUMNS = {
@@ -44,9 +46,11 @@ COLUMNS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand's options."""
-    options.add_architecture(parser, "all, or the host's with --headers")
+    options.add_architecture(parser, "all that there are headers of")
     parser.add_argument(
-        "--headers", metavar="DIR", help="prove what kvmabi reads out of this include folder"
+        "--headers",
+        metavar="SOURCE",
+        help=f"prove what kvmabi reads out of these headers: {FORMS}",
     )
     parser.add_argument(
         "--running",
@@ -64,22 +68,24 @@ def run(args: argparse.Namespace) -> int:
     if args.running:
         return _run_running(args)
     ziglang_folder()
-    default = [arch.host()] if args.headers else list(arch.ARCHITECTURES.values())
-    results: dict[str, Comparison] = {}
-    for architecture in options.architectures(args.arch, default):
-        if sys.stderr.isatty():
-            sys.stderr.write(f"{architecture.name}: comparing with the compiler\n")
-        results[architecture.name] = compare(architecture, args.headers)
-    return _report(results, args)
+    everyone = list(arch.ARCHITECTURES.values())
+    wanted = options.architectures(args.arch, everyone)
+    if not args.headers:
+        return _report({one.name: _shipped(one) for one in wanted}, args)
+    with named_trees(args.headers, wanted) as trees:
+        missing = [one.name for one in wanted if one not in trees]
+        if missing and args.arch:
+            raise UsageError(f"{args.headers} has no headers of {', '.join(missing)}")
+        return _report({one.name: _users(one, tree) for one, tree in trees.items()}, args)
 
 
 def _run_running(args: argparse.Namespace) -> int:
     host = arch.host()
     if options.architectures(args.arch, [host]) != [host]:
         raise UsageError(f"--running is about this kernel, whose architecture is {host.name}")
-    tree = user_tree(args.headers, host) if args.headers else ziglang_tree(host)
-    results = {host.name: compare_running(read_abi(tree, host))}
-    version = header_version(tree, host) or "?"
+    with named_trees(args.headers or "ziglang", [host]) as trees:
+        results = {host.name: compare_running(read_abi(trees[host], host))}
+        version = header_version(trees[host], host) or "an unnamed version"
     show = options.printer(args.json)
     show(f"Headers of Linux {version}, and the running kernel {os.uname().release}.")
     return _report(results, args)
@@ -94,13 +100,23 @@ def _report(results: dict[str, Comparison], args: argparse.Namespace) -> int:
     return exit_code(results)
 
 
-def compare(architecture: Architecture, headers: str | None) -> Comparison:
-    """What a compiler says about the headers, beside what kvmabi reads and generates from them."""
-    tree = user_tree(headers, architecture) if headers else ziglang_tree(architecture)
+def _shipped(architecture: Architecture) -> Comparison:
+    tree = ziglang_tree(architecture)
     abi = read_abi(tree, architecture)
+    return compare(abi, tree, shipped_module(architecture))
+
+
+def _users(architecture: Architecture, tree: HeaderTree) -> Comparison:
+    abi = read_abi(tree, architecture)
+    return compare(abi, tree, generated_module(abi))
+
+
+def compare(abi: Abi, tree: HeaderTree, module: dict[str, Any]) -> Comparison:
+    """What a compiler says about the headers, beside what kvmabi reads and generates from them."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"{abi.architecture.name}: comparing with the compiler\n")
     proof = Proof(abi, tree)
     comparison = proof.run()
-    module = generated_module(abi) if headers else shipped_module(architecture)
     compare_module(module, abi, comparison)
     calls = list(proof_functions.calls(abi))
     theirs = proof_functions.results(proof.work_out(proof_functions.source(calls)))
