@@ -32,6 +32,7 @@ from kvmabi.header.integers import (
     common_type,
     unary,
 )
+from kvmabi.header.unit import PARAMETER, MacroSyntax
 
 _MAX_TEXT: Final = 4_000
 _COMPARISONS: Final = frozenset({"<", ">", "<=", ">=", "==", "!="})
@@ -87,7 +88,7 @@ class FunctionScope(TypeScope, Scope, Protocol):
 
 
 def with_function(
-    macro: FunctionMacro, text: syntax.MacroSyntax, scope: FunctionScope, typedefs: set[str]
+    macro: FunctionMacro, text: MacroSyntax, scope: FunctionScope, typedefs: set[str]
 ) -> FunctionMacro:
     """The macro with the function that it is, or with the reason why it is none."""
     try:
@@ -96,7 +97,7 @@ def with_function(
         return dataclasses.replace(macro, reason=str(problem))
 
 
-def translate(macro: syntax.MacroSyntax, scope: FunctionScope, typedefs: set[str]) -> Function:
+def translate(macro: MacroSyntax, scope: FunctionScope, typedefs: set[str]) -> Function:
     """The function that a function-like macro is; NotConstant with the reason if it is none."""
     if macro.problem:
         raise NotConstant(macro.problem)
@@ -126,18 +127,18 @@ def translate(macro: syntax.MacroSyntax, scope: FunctionScope, typedefs: set[str
 
 
 def _plain(name: str) -> str:
-    plain = name.removeprefix(syntax.PARAMETER)
+    plain = name.removeprefix(PARAMETER)
     return f"{plain}_" if keyword.iskeyword(plain) else plain
 
 
 def _readable(text: str) -> str:
-    return text.replace(syntax.PARAMETER, "")
+    return text.replace(PARAMETER, "")
 
 
 class _Writer:
     """Writes one macro; `kinds` are the parameters' Python types as far as they are used."""
 
-    def __init__(self, macro: syntax.MacroSyntax, scope: FunctionScope) -> None:
+    def __init__(self, macro: MacroSyntax, scope: FunctionScope) -> None:
         self._parameters = macro.arguments
         self._scope = scope
         self._locals: dict[str, _Code] = {}
@@ -178,7 +179,7 @@ class _Writer:
         if name in self._parameters:
             self._use(name, "int")
             return _Code(_plain(name), ULLONG)
-        if syntax.PARAMETER in name:
+        if PARAMETER in name:
             raise NotConstant(f"a parameter is pasted into a name ({name})")
         return _constant(evaluate(expression, self._scope))
 

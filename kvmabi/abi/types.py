@@ -24,6 +24,7 @@ from kvmabi.arch import Architecture
 from kvmabi.header import syntax
 from kvmabi.header.evaluate import Scope, evaluate
 from kvmabi.header.integers import INT, LONG, UINT, ULONG, CInteger, NotConstant
+from kvmabi.header.unit import Declaration
 
 _MAX_ARRAY_BYTES = 1 << 48
 
@@ -63,7 +64,7 @@ class TypeTable:
         self.values: dict[str, CInteger] = {}
         self.opaque: dict[str, Opaque] = {}
 
-    def declare(self, declaration: syntax.Declaration) -> None:
+    def declare(self, declaration: Declaration) -> None:
         """Take in one declaration."""
         name = declaration.name if declaration.kind == "typedef" else None
         type_ = self.resolve(declaration.type, None if name is None else Naming.of(name))

@@ -15,7 +15,7 @@ from kvmabi.header.lexer import IDENT, PUNCT, Token
 from kvmabi.header.macros import Macro, Unfinished
 from kvmabi.header.preprocessor import PREDEFINED, Preprocessor
 from kvmabi.header.source import HeaderTree, SourceFile, source_from_bytes
-from kvmabi.header.syntax import PARAMETER, HeaderSyntax, MacroSyntax
+from kvmabi.header.unit import PARAMETER, HeaderSyntax, MacroSyntax
 
 __all__ = [
     "HeaderSyntax",

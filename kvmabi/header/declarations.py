@@ -11,6 +11,7 @@ from kvmabi.header.lexer import Token
 from kvmabi.header.specifiers import ASM_WORDS, STATIC_ASSERTS
 from kvmabi.header.statements import StatementParser
 from kvmabi.header.types import Declarator, Specifiers
+from kvmabi.header.unit import Declaration
 
 
 class DeclarationParser(StatementParser):
@@ -20,9 +21,9 @@ class DeclarationParser(StatementParser):
 
     def __init__(self, tokens: list[Token], end: Token, typedefs: set[str] | None = None) -> None:
         super().__init__(tokens, end, typedefs)
-        self.declarations: list[syntax.Declaration] = []
+        self.declarations: list[Declaration] = []
 
-    def parse(self) -> tuple[syntax.Declaration, ...]:
+    def parse(self) -> tuple[Declaration, ...]:
         """unit: (external | ";")*"""
         while not self.done:
             if not self.accept(";"):
@@ -65,7 +66,7 @@ class DeclarationParser(StatementParser):
         self._declare(kind, declarator.name, type_, declarator.at)
 
     def _declare(self, kind: str, name: str | None, type_: syntax.TypeSyntax, at: Token) -> None:
-        self.declarations.append(syntax.Declaration(kind, name, type_, at))
+        self.declarations.append(Declaration(kind, name, type_, at))
 
     def _skip_initialiser(self) -> None:
         if not self.accept("="):

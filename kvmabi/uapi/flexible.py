@@ -13,21 +13,25 @@ structure's alignment, as in kvm_signal_mask, may have padding behind the last.)
 
 from __future__ import annotations
 
-from ctypes import Array, Structure, sizeof
+from ctypes import Structure, sizeof
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 S = TypeVar("S", bound=Structure)
 
 
 def flexible_field(class_: type[Structure]) -> str:
     """The name of a structure's flexible array; TypeError if it does not end in one."""
-    entries = getattr(class_, "_fields_", ())
-    if entries:
-        name, kind = entries[-1][:2]
-        if isinstance(kind, type) and issubclass(kind, Array) and kind._length_ == 0:
-            return str(name)
+    name, kind = _last(class_)
+    if getattr(kind, "_length_", None) == 0:
+        return name
     raise TypeError(f"{class_.__name__} does not end in a flexible array")
+
+
+def _last(class_: type[Structure]) -> tuple[str, Any]:
+    """Name and type of a class's own last field."""
+    entries: Any = getattr(class_, "_fields_", ())
+    return entries[-1][:2] if entries else ("", None)
 
 
 @lru_cache(maxsize=256)
@@ -41,12 +45,19 @@ def with_length(class_: type[S], length: int) -> type[S]:
         raise ValueError(f"a flexible array of {length} elements")
     place = getattr(class_, name)
     if place.offset != sizeof(class_):
-        raise TypeError(f"{class_.__name__}.{name} starts in the padding, which ctypes cannot lay out")
-    element: Any = dict((entry[0], entry[1]) for entry in class_._fields_)[name]._type_
-    namespace = {"__module__": class_.__module__, "_fields_": ((name, element * length),)}
-    return type(f"{class_.__name__}_{length}", (class_,), namespace)
+        raise TypeError(
+            f"{class_.__name__}.{name} starts in the padding, which ctypes cannot lay out"
+        )
+    element = _last(class_)[1]._type_
+    namespace: dict[str, Any] = {
+        "__module__": class_.__module__,
+        "_fields_": ((name, element * length),),
+    }
+    made: Any = type(class_)(f"{class_.__name__}_{length}", (class_,), namespace)
+    return cast("type[S]", made)
 
 
 def allocate(class_: type[S], length: int) -> S:
     """A zeroed structure with `length` elements in its flexible array; errors as `with_length`."""
-    return with_length(class_, length)()
+    made: S = with_length(class_, length)()
+    return made
