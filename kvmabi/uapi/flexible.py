@@ -53,8 +53,8 @@ def with_length(class_: type[S], length: int) -> type[S]:
         "__module__": class_.__module__,
         "_fields_": ((name, element * length),),
     }
-    made: Any = type(class_)(f"{class_.__name__}_{length}", (class_,), namespace)
-    return cast("type[S]", made)
+    metaclass: Any = type(class_)
+    return cast("type[S]", metaclass(f"{class_.__name__}_{length}", (class_,), namespace))
 
 
 def allocate(class_: type[S], length: int) -> S:
