@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -86,15 +87,74 @@ def test_the_changelog_knows_this_version() -> None:
     assert f"## {kvmabi.__version__}" in (TOP / "CHANGELOG.md").read_text()
 
 
-def test_ci_requires_kvm_exactly_where_it_opens(tmp_path: Path) -> None:
-    make = tmp_path / "make"
-    make.write_text('#!/bin/sh\necho "make $* require=${KVMABI_REQUIRE_KVM:-}"\n')
-    make.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    environment.pop("KVMABI_REQUIRE_KVM", None)
-    done = subprocess.run(
-        [TOP / ".ci" / "run"], env=environment, capture_output=True, text=True, check=True
-    )
+@pytest.fixture
+def run_ci(tmp_path: Path):
+    """Runs .ci/run on a machine with only the tools that are named, and returns what it says."""
+
+    def run(*tools: str, user: int = 0) -> list[str]:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        scripts = {
+            "make": 'echo "make $* kvm=${KVMABI_REQUIRE_KVM:-} lab=${KVMABI_REQUIRE_LAB:-}"',
+            "id": f"echo {user}",
+            "apt-get": f'echo "$*" >>{tmp_path}/apt',
+            "qemu-system-x86_64": "",
+        }
+        for name in ("make", "id", *tools):
+            (folder / name).write_text(f"#!/bin/sh\n{scripts[name]}\n")
+            (folder / name).chmod(0o755)
+        for name in ("bash", "sh", "dirname", "env"):
+            found = shutil.which(name)
+            assert found
+            (folder / name).symlink_to(found)
+        environment = {name: text for name, text in os.environ.items() if "KVMABI" not in name}
+        done = subprocess.run(
+            [TOP / ".ci" / "run"],
+            env={**environment, "PATH": str(folder)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_ci_requires_kvm_exactly_where_it_opens(run_ci) -> None:
     opens = os.access("/dev/kvm", os.R_OK | os.W_OK)
-    last = done.stdout.splitlines()[-1]
-    assert last == f"make --no-print-directory test require={'1' if opens else ''}"
+    last = run_ci()[-1]
+    assert last == f"make --no-print-directory test kvm={'1' if opens else ''} lab="
+
+
+@pytest.mark.parametrize(
+    ("tools", "user", "required", "installed"),
+    [
+        (("qemu-system-x86_64", "apt-get"), 0, True, False),
+        (("apt-get",), 0, True, True),
+        (("apt-get",), 1000, False, False),
+        ((), 0, False, False),
+    ],
+)
+def test_ci_requires_the_lab_where_it_has_an_emulator(
+    run_ci, tmp_path: Path, tools: tuple[str, ...], user: int, required: bool, installed: bool
+) -> None:
+    last = run_ci(*tools, user=user)[-1]
+    assert last.endswith(f"lab={'1' if required else ''}")
+    log = tmp_path / "apt"
+    wanted = "install -y --no-install-recommends qemu-system-x86\n"
+    assert (wanted in log.read_text() if log.exists() else False) == installed
+
+
+@pytest.mark.parametrize(
+    ("kvm", "command"),
+    [
+        ("Makefile", "kvmabi  matrix --json"),
+        ("none", "kvmabi lab run --kernel debian:6.1 --backend svm -- matrix --json"),
+    ],
+)
+def test_without_kvm_make_run_goes_to_the_lab_and_says_so(kvm: str, command: str) -> None:
+    done = subprocess.run(
+        ["make", "-n", "run", f"KVM={kvm}"], cwd=TOP, capture_output=True, text=True, check=True
+    )
+    assert command in done.stdout
+    assert ("there is no none: checking Debian's kernel 6.1" in done.stdout) == (kvm == "none")

@@ -102,7 +102,7 @@ def test_an_emulator_that_goes_away_is_told(fake) -> None:
     line = fake()
     with closing(Monitor(line.ours)) as monitor:
         line.ours.shutdown(socket.SHUT_RDWR)
-        with pytest.raises(KernelLost, match=r"monitor (does not answer|cannot be reached)|went away"):
+        with pytest.raises(KernelLost, match="emulator"):
             monitor.run("stop")
 
 
