@@ -65,7 +65,7 @@ class Supervisor:
         if jobs is None and 1 <= fitting < threads:
             self.notes.append(
                 f"the limit of open files allows {processes * fitting} VMs side by side, "
-                f"not {processes * threads} (ulimit -Hn {fds_needed(threads)} would)"
+                f"not {processes * threads} (ulimit -Hn {fds_needed(threads)} allows them all)"
             )
             threads = fitting
         ensure_fds(threads)

@@ -149,6 +149,76 @@ def test_a_reader_that_goes_away_is_no_noise(lines: int, record: str) -> None:
     assert (child.returncode, noise) == (128 + 13, b"")
 
 
+WRITES = """
+import sys
+from types import SimpleNamespace
+from kvmabi import cli
+from kvmabi.errors import UsageError
+
+def run(args):
+    sys.stdout.write("a line of output\\n" * int(sys.argv[1]))
+    if sys.argv[2] == "error":
+        raise UsageError("oops")
+    if sys.argv[2] == "interrupt":
+        raise KeyboardInterrupt
+    return 0
+
+cli._load = lambda name: SimpleNamespace(add_arguments=lambda parser: None, run=run)
+sys.exit(cli.main(sys.argv[3:] or ["matrix"]))
+"""
+
+
+def redirected(
+    redirections: str, *arguments: str, env: str = "PYTHONUNBUFFERED="
+) -> subprocess.CompletedProcess:
+    script = f'{env} exec "$@" {redirections}'
+    command = ["sh", "-c", script, "sh", sys.executable, "-c", WRITES, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize("redirections", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("how", "code"), [("", 0), ("error", 2), ("interrupt", 130)])
+def test_closed_streams_change_no_exit_code(redirections: str, how: str, code: int) -> None:
+    done = redirected(redirections, "1", how)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("env", ["PYTHONUNBUFFERED=", "PYTHONUNBUFFERED=1"])
+@pytest.mark.parametrize("lines", ["1", "100000"])
+@pytest.mark.parametrize("redirections", [">/dev/full", ">/dev/full 2>/dev/full"])
+def test_output_that_cannot_be_written_is_the_harness(
+    redirections: str, lines: str, env: str
+) -> None:
+    done = redirected(redirections, lines, "", env=env)
+    assert done.returncode == ExitCode.HARNESS_FAILED
+    said = "kvmabi matrix: cannot write the output: No space left on device\n"
+    assert done.stderr == ("" if "2>" in redirections else said)
+
+
+@pytest.mark.parametrize(("how", "code"), [("error", 2), ("interrupt", 130)])
+@pytest.mark.parametrize("redirections", [">/dev/full", "2>/dev/full"])
+def test_what_happened_before_counts_more(redirections: str, how: str, code: int) -> None:
+    done = redirected(redirections, "1", how)
+    assert done.returncode == code
+    assert done.stderr.count("\n") == ("2>" not in redirections)
+
+
+def test_help_that_cannot_be_written_is_the_harness() -> None:
+    assert redirected(">/dev/full", "1", "", "--help").returncode == ExitCode.HARNESS_FAILED
+
+
+def test_ctrl_c_while_modules_load_is_exit_130_and_one_line(tmp_path) -> None:
+    """A module that sends SIGINT stands in for the first that kvmabi.cli imports."""
+    (tmp_path / "argparse.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    command = [sys.executable, "-m", "kvmabi", "matrix"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (130, "kvmabi: interrupted\n")
+
+
 def test_the_module_and_main_verb_are_the_command(monkeypatch, verb) -> None:
     verb(lambda args: args.jobs)
     monkeypatch.setattr(sys, "argv", ["kvmabi/matrix.py", "--jobs", "2"])
