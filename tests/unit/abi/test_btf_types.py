@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvmabi import arch
 from kvmabi.abi import btf
@@ -149,3 +151,18 @@ def test_a_long_chain_of_types_ends():
     types = BtfTypes(btf.Btf.parse(maker.data(), "chain"))
     with pytest.raises(AbiError, match="inside of too many"):
         types.type(1)
+
+
+@settings(max_examples=200, deadline=None, database=None, derandomize=True)
+@given(st.lists(st.tuples(st.integers(0, len(kernel().data()) - 1), st.integers(0, 255))))
+def test_damaged_btf_gives_records_or_an_error(changes):
+    data = bytearray(kernel().data())
+    for position, value in changes:
+        data[position] = value
+    try:
+        types = BtfTypes(btf.Btf.parse(bytes(data), "damaged"))
+        types.records("kvm_")
+        for number in range(types.end):
+            types.type(number)
+    except AbiError as error:
+        assert "damaged" in str(error)  # noqa: PT017 (some damage does no harm)
