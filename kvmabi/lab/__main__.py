@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         metavar="KERNEL",
         default=DEFAULT_KERNEL,
-        help="debian:VERSION, host (this machine's, from /boot), a kernel package's .deb, a built "
+        help="debian:VERSION (6.1, or 6.1.0-50 exactly), host (this machine's, from /boot), a kernel package's .deb, a built "
         "kernel tree, or a bzImage (default: %(default)s)",
     )
     run_parser.add_argument(

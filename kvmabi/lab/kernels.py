@@ -41,9 +41,10 @@ class Kernel:
 def find_kernel(name: str, modules: str | None = None) -> Kernel:
     """Return the kernel that a user calls so; `modules` is a folder with its modules, if named.
 
-    "debian:6.1" is the newest kernel package of that version that apt knows, "host" the kernel of
-    this machine as it lies in /boot, a file that ends with .deb a kernel package, a folder a built
-    kernel tree, and any other file a bzImage. Raises UsageError and LabUnavailable with the remedy.
+    "debian:6.1" is the newest kernel package of that version that apt knows, "debian:6.1.0-50" the
+    one with that release, "host" the kernel of this machine as it lies in /boot, a file that ends
+    with .deb a kernel package, a folder a built kernel tree, and any other file a bzImage. Raises
+    UsageError and LabUnavailable with the remedy.
     """
     path = Path(name)
     if modules is not None and not Path(modules).is_dir():
@@ -128,11 +129,11 @@ def _built_in(folder: Path) -> frozenset[str] | None:
 
 def _debian(name: str) -> Kernel:
     version = name.removeprefix(DEBIAN)
-    if not re.fullmatch(r"\d+\.\d+", version):
-        raise UsageError(f"{name!r}: a version is meant, as in debian:6.1")
-    wanted = re.compile(
-        rf"linux-image-{re.escape(version)}(\.\d+)*([+][a-z0-9]+)?(-\d+)?-cloud-amd64-unsigned"
-    )
+    if not re.fullmatch(r"\d+\.\d+[-+.~\w]*", version):
+        raise UsageError(f"{name!r}: a version is meant, as in debian:6.1 or debian:6.1.0-50")
+    series = re.fullmatch(r"\d+\.\d+", version)
+    more = r"(\.\d+)*([+][a-z0-9]+)?(-\d+)?" if series else ""
+    wanted = re.compile(rf"linux-image-{re.escape(version)}{more}-cloud-amd64-unsigned")
     found = [one for one in apt.names(f"linux-image-{version}") if wanted.fullmatch(one)]
     if not found:
         raise LabUnavailable(

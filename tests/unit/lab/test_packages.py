@@ -80,6 +80,7 @@ def test_the_newest_kernel_of_a_version_is_taken(distribution) -> None:
     assert set(found.modules) == {"kvm_amd"}
     assert found.source == "Debian's linux-image-6.1.0-10-cloud-amd64-unsigned 6.1.9-1"
     assert kernels.find_kernel("debian:6.12").release == "6.12.1+deb12"
+    assert kernels.find_kernel("debian:6.1.0-9").release == "6.1.0-9"
 
 
 def test_a_second_time_nothing_is_asked_or_fetched(distribution) -> None:
