@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 # The record of the last `make run`, case by case: it survives Ctrl-C and a crash.
 RESULT ?= .results/matrix.jsonl
+# The run before that: `make run` moves the record there, whole or not, before it starts anew.
+PREVIOUS = $(RESULT).previous
+# Options that name a result themselves, or need none.
+OWN_RESULT = $(filter --json% --resume% --repro% --list --help -h,$(ARGS))
 export VENV
 # Where there is no KVM at all, the matrix runs inside Debian's 6.1 in an emulator.
 KVM ?= /dev/kvm
@@ -18,8 +22,9 @@ help: ## show these targets
 
 run: setup-run ## check this kernel: the ioeventfd matrix on /dev/kvm
 	@mkdir -p $(dir $(RESULT))
+	@$(if $(OWN_RESULT),,if [ -s $(RESULT) ]; then mv -f $(RESULT) $(PREVIOUS); fi)
 	$(if $(IN_LAB),@echo "there is no $(KVM): checking Debian's kernel 6.1 in an emulator" >&2)
-	@$(BIN)/kvmabi $(IN_LAB) matrix $(if $(filter --json% --resume%,$(ARGS)),,--json $(RESULT)) $(ARGS)
+	@$(BIN)/kvmabi $(IN_LAB) matrix $(if $(OWN_RESULT),,--json $(RESULT)) $(ARGS)
 
 test: setup-test lint ## lint, type check, and run all tests
 	@$(BIN)/python -m pytest $(ARGS)
