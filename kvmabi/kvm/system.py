@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kvmabi.kvm.vm import VM
 DEVICE = "/dev/kvm"
 API_VERSION = 12
 """The only KVM_GET_API_VERSION since Linux 2.6.22. Source: Documentation/virt/kvm/api.rst, 4.1."""
+_GROUP_MAY = stat.S_IRGRP | stat.S_IWGRP
 MAX_CPUID_ENTRIES = 256
 """KVM_MAX_CPUID_ENTRIES. Source: arch/x86/include/asm/kvm_host.h."""
 
@@ -91,7 +93,7 @@ def _cannot_open(path: str, error: OSError) -> str:
             "load KVM's module (sudo modprobe kvm_intel, or kvm_amd), "
             "and switch virtualisation on in the firmware, or nesting on in the outer hypervisor"
         ),
-        errno.EACCES: f"sudo usermod -aG {_group_of(path)} $USER, then log in again",
+        errno.EACCES: _permission_remedy(path),
         errno.EPERM: "a container needs the device given to it (--device /dev/kvm)",
         errno.ENODEV: "this CPU, or the hypervisor below, offers no virtualisation to KVM",
     }
@@ -100,9 +102,25 @@ def _cannot_open(path: str, error: OSError) -> str:
     return f"cannot open {path}: {reason}" + (f"; {remedy}" if remedy else "")
 
 
-def _group_of(path: str) -> str:
+def _permission_remedy(path: str) -> str:
+    """What gives this user the device: its group where that may write, else a group that may."""
     try:
-        name = Path(path).group()
-    except (OSError, KeyError):
-        return "kvm"
-    return name if name != "root" else "kvm"
+        status = Path(path).stat()
+        group = Path(path).group()
+    except (OSError, KeyError):  # not even looked at, or a group without a name
+        return "run kvmabi as root"
+    mode = f"mode {stat.S_IMODE(status.st_mode):04o}, {_owner(path, status.st_uid)}:{group}"
+    if group != "root" and status.st_mode & _GROUP_MAY == _GROUP_MAY:
+        return f"{mode}: sudo usermod -aG {group} $USER, then log in again"
+    return (
+        f"{mode}: no group may open it, so let one: sudo groupadd -f -r kvm; "
+        f"sudo chgrp kvm {path}; sudo chmod 660 {path}; "
+        "sudo usermod -aG kvm $USER; then log in again"
+    )
+
+
+def _owner(path: str, uid: int) -> str:
+    try:
+        return Path(path).owner()
+    except KeyError:
+        return str(uid)

@@ -60,13 +60,34 @@ def test_no_device_is_said_with_the_remedy(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_permission_is_said_with_the_remedy(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("mode", "group", "remedy"),
+    [
+        (0o660, "kvm", "mode 0660, root:kvm: sudo usermod -aG kvm $USER, then log in again"),
+        (0o660, "virt", "sudo usermod -aG virt $USER"),
+        (0o600, "root", "mode 0600, root:root: no group may open it"),
+        (0o660, "root", "mode 0660, root:root: no group may open it"),
+        (0o600, "kvm", "sudo chmod 660"),
+        (0o640, "kvm", "sudo chmod 660"),
+    ],
+)
+def test_no_permission_is_said_with_the_remedy_that_fits(
+    monkeypatch, tmp_path: Path, mode: int, group: str, remedy: str
+) -> None:
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    device = tmp_path / "kvm"
+    device.touch()
+    device.chmod(mode)
     monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(KvmUnavailable, match=r"usermod -aG \w+ \$USER"):
-        System.open("/dev/null")
+    monkeypatch.setattr(Path, "group", lambda _path: group)
+    monkeypatch.setattr(Path, "owner", lambda _path: "root")
+    with pytest.raises(KvmUnavailable) as caught:
+        System.open(str(device))
+    assert remedy in str(caught.value)
+    assert ("usermod -aG root" in str(caught.value)) is False
+    assert "\n" not in str(caught.value)
 
 
 def test_another_device_is_no_kvm() -> None:
