@@ -3,7 +3,8 @@
 A guest can stay in KVM_RUN for ever (a tight loop, a wait that nothing ends; FACTS.md 3), and only
 a signal to the thread that is inside gets it out. So each vCPU has a `Guard`: the thread about to
 run it writes its deadline there, three stores and no lock, and the watchdog looks at all guards
-some twenty times a second. Past a deadline it sets `kvm_run.immediate_exit`, which also catches a
+some twenty times a second. Past a deadline (but not soon after a pause of the whole process, which
+no guest can help) it sets `kvm_run.immediate_exit`, which also catches a
 thread between two runs, and sends the signal, again at each look until the thread has disarmed.
 
 The signal goes to a kernel thread id (tgkill), so that a thread which has ended meanwhile costs
@@ -20,6 +21,10 @@ import time
 
 PERIOD_S = 0.05
 """How often the watchdog looks; a deadline is overrun by at most about this."""
+STANDSTILL_S = 1.0
+"""Between two looks that are further apart the process was stopped, or the machine suspended."""
+GRACE_S = 5.0
+"""How long nothing is judged after that, since the clock went on and the guests did not."""
 SIGNAL = signal.SIGRTMIN + 4
 """The signal that ends KVM_RUN; its handler does nothing."""
 
@@ -89,6 +94,7 @@ class Watchdog:
 
     def _look(self) -> None:
         process = os.getpid()
+        looked = judge_from = time.monotonic()
         while True:
             time.sleep(PERIOD_S)
             with self._lock:
@@ -96,6 +102,11 @@ class Watchdog:
                     self._thread = None
                     return
                 now = time.monotonic()
+                if now - looked > STANDSTILL_S:
+                    judge_from = now + GRACE_S
+                looked = now
+                if now < judge_from:
+                    continue
                 for guard in self._guards:
                     if guard.deadline < now:
                         guard.expired = True

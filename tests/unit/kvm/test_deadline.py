@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -108,3 +111,34 @@ def test_a_forked_process_has_a_watchdog_of_its_own() -> None:
         pause_under(own.guard, 0.02)
         os._exit(0 if own.guard.expired else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+STOPPED = """
+import ctypes, os, signal, sys, time
+from kvmabi.kvm import deadline
+deadline.GRACE_S = 0.5
+guard = deadline.Guard(memoryview(bytearray(8)))
+guard.arm(time.monotonic() + 1.0)
+print("armed", flush=True)
+sys.stdin.readline()
+time.sleep(0.2)
+print(guard.expired, flush=True)
+time.sleep(1.0)
+print(guard.expired, flush=True)
+"""
+
+
+def test_a_stopped_process_has_time_to_come_back() -> None:
+    """Ctrl-Z is longer than the deadline: judged only after a grace, but judged."""
+    command = [sys.executable, "-c", STOPPED]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "armed\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(2.5)
+        process.send_signal(signal.SIGCONT)
+        rest, _ = process.communicate("\n", timeout=30)
+    assert rest == "False\nTrue\n"
