@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         metavar="KERNEL",
         default=DEFAULT_KERNEL,
-        help="debian:VERSION (6.1, or 6.1.0-50 exactly), host (this machine's, from /boot), a kernel package's .deb, a built "
-        "kernel tree, or a bzImage (default: %(default)s)",
+        help="debian:VERSION (6.1, or 6.1.0-50 exactly), host (this machine's, from /boot), a "
+        "kernel package's .deb, a built kernel tree, or a bzImage (default: %(default)s)",
     )
     run_parser.add_argument(
         "--modules", metavar="DIR", help="the folder with the kernel's modules, if not its own"
@@ -149,7 +149,7 @@ def _collect(session: Session, collector: Collector) -> int:
             raise
         collector.lost(error, klog.running_case(session.console))
     else:
-        collector.finish()
+        collector.finish(tainted_before=int(session.about.get("tainted", 0)))
     collector.close()
     return collector.exit_code
 

@@ -127,8 +127,12 @@ class Collector:
         why = str(error).partition(";")[0]
         self.recorder.problem(f"the kernel under test was lost {place}: {why}")
 
-    def finish(self) -> None:
-        """Record what is left, after the last frame: also what the log said behind all cases."""
+    def finish(self, *, tainted_before: int = 0) -> None:
+        """Record what is left, after the last frame: also what the log said behind all cases.
+
+        A taint that came during the run without a word in the log is a problem of its own.
+        """
+        heard = self._log.heard
         late = [one for one in self._log.findings if one.case not in ("", self._held_id())]
         self._let_go()
         if self.recorder is None:
@@ -140,6 +144,10 @@ class Collector:
         for one in self._log.findings:
             if not one.case:
                 self.recorder.problem(f"the kernel's log, before the first case: {one.title}")
+        self.recorder.note("tainted", self.tainted)
+        if self.tainted != tainted_before and not heard:
+            before, now = f"{tainted_before:#x}", f"{self.tainted:#x}"
+            self.recorder.problem(f"the kernel's taint went from {before} to {now}, unexplained")
         inner = self._inner_end
         for text in inner.problems if inner else ():
             self.recorder.problem(text)

@@ -48,6 +48,8 @@ class LogReader:
     def __init__(self) -> None:
         self.case = ""
         self.findings: list[Finding] = []
+        self.heard = 0
+        """How many findings there were, also those that were taken."""
         self._open: Finding | None = None
 
     def kmsg(self, data: bytes) -> None:
@@ -67,6 +69,7 @@ class LogReader:
         elif is_finding(text):
             self._open = Finding(self.case, [text])
             self.findings.append(self._open)
+            self.heard += 1
 
     def _go_on(self, finding: Finding, text: str) -> None:
         finding.lines.append(text)

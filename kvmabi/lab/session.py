@@ -80,6 +80,8 @@ class Session:
         self._started = self._heard = time.monotonic()
         self._ready = False
         self._restored = restored
+        self.about: Mapping[str, Any] = restored or {}
+        """What the kernel told of itself when it was ready."""
         self._when_ready = when_ready
         self.heard_anything = False
         self._selector = selectors.DefaultSelector()
@@ -117,10 +119,11 @@ class Session:
             raise LabUnavailable(frame.payload.decode(errors="replace").strip())
         if frame.kind is not Kind.READY:
             return True
-        about = json.loads(frame.payload)
-        if not about["kvm"]:
+        self.about = about = json.loads(frame.payload)
+        if about["problems"] or not about["kvm"]:
             why = "; ".join(about["problems"]) or "nobody knows why"
-            raise LabUnavailable(f"Linux {about['release']} came up without /dev/kvm: {why}")
+            without = "" if about["kvm"] else " without /dev/kvm"
+            raise LabUnavailable(f"Linux {about['release']} came up{without}: {why}")
         if self._when_ready is not None:
             self._when_ready(about)
         self._send_job()

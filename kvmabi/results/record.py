@@ -107,6 +107,8 @@ class EndRecord:
     interrupted: bool = False
     problems: tuple[str, ...] = field(default=())
     """What was wrong with the run's own bookkeeping; empty in a sound run."""
+    notes: Mapping[str, Json] = field(default_factory=dict)
+    """What else is known of the whole run ("tainted": the taint bits of a kernel in the lab)."""
 
 
 Record: TypeAlias = RunRecord | CaseRecord | EndRecord
@@ -119,6 +121,8 @@ def to_line(record: Record) -> bytes:
     if isinstance(record, CaseRecord):
         return _case_line(record)
     fields = {name: getattr(record, name) for name in record.__slots__}
+    if not fields.get("notes", True):
+        del fields["notes"]
     kind = "run" if isinstance(record, RunRecord) else "end"
     return _line({"type": kind, **fields})
 
@@ -210,6 +214,7 @@ def _make_end(fields: dict[str, Any]) -> EndRecord:
         seconds=float(fields["seconds"]),
         interrupted=bool(fields["interrupted"]),
         problems=tuple(str(one) for one in fields.get("problems", ())),
+        notes=dict(fields.get("notes", {})),
     )
 
 

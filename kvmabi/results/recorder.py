@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from kvmabi.results.record import Verdict
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from kvmabi.errors import ExitCode
-    from kvmabi.results.record import CaseRecord, RunRecord
+    from kvmabi.results.record import CaseRecord, Json, RunRecord
 
 
 class Recorder:
@@ -53,6 +54,7 @@ class Recorder:
         self._repro = repro or f"kvmabi {run.verb} --repro"
         self._resumable = resumable
         self._seconds_before = 0.0
+        self._notes: dict[str, Json] = {}
         self._writer = self._resume(resume) if resume else self._start(json)
         self.ended_ids = self.tally.ids
         self._stderr = json == STDOUT
@@ -83,6 +85,10 @@ class Recorder:
         """Note something wrong with the run itself, which makes its verdict the harness's."""
         self.tally.add_problem(text)
 
+    def note(self, name: str, value: Json) -> None:
+        """Keep something about the whole run in its end record."""
+        self._notes[name] = value
+
     def refresh(self) -> None:
         """Redraw the progress, and sync; for a loop that waits while no case ends."""
         if self._writer is not None:
@@ -112,7 +118,8 @@ class Recorder:
     def _write_end(self, seconds: float, *, interrupted: bool) -> None:
         if self._writer is not None:
             with self._writer as writer:
-                writer.write(self.tally.end_record(seconds, interrupted=interrupted))
+                end = self.tally.end_record(seconds, interrupted=interrupted)
+                writer.write(replace(end, notes=self._notes) if self._notes else end)
 
     def _print_summary(self, seconds: float, *, interrupted: bool) -> None:
         console = summary_console(stderr=self._stderr)

@@ -111,6 +111,27 @@ def test_a_finding_outside_of_all_cases_is_a_problem(play, mark: str, text: str)
     assert text in result.end.problems[0]
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "text", "problems"),
+    [(0, 0, "", 0), (512, 512, "", 0), (0, 512, "WARNING: CPU: 0 at x", 0), (0, 512, "", 1)],
+)
+def test_the_taint_is_recorded_and_must_be_explained(
+    tmp_path: Path, before: int, after: int, text: str, problems: int
+) -> None:
+    path = tmp_path / "result.jsonl"
+    with Collector(Terms(str(path), "", {})) as collector:
+        collector.take(records(to_line(RUN)))
+        collector.take(log("kvmabi: case one", *([text] if text else [])))
+        collector.take(records(*map(case, IDS), END))
+        collector.take(Frame(Kind.EXIT, json.dumps({"exit": 0, "tainted": after}).encode()))
+        collector.finish(tainted_before=before)
+        collector.close()
+    end = read_result(path).end
+    assert end is not None
+    assert end.notes == {"tainted": after}
+    assert len(end.problems) == problems
+
+
 def test_a_lost_kernel_keeps_all_before_it(play, capsys) -> None:
     collector, result = play(
         records(to_line(RUN), case("one")),

@@ -16,6 +16,10 @@ from kvmabi.lab.frames import Frame, Kind, encode
 from kvmabi.lab.session import Job, Session
 
 READY = encode(Kind.READY, b'{"release": "6.1", "kvm": true, "problems": [], "tainted": 0}')
+READY_WITH_PROBLEM = encode(
+    Kind.READY,
+    b'{"release": "6.1", "kvm": true, "problems": ["the module kvm_amd does not load"]}',
+)
 JOB = Job(["matrix"], {"A": "b"})
 
 
@@ -176,6 +180,7 @@ def test_a_mute_kernel_gets_a_hint(monkeypatch) -> None:
     [
         (encode(Kind.TROUBLE, b"no port"), "no port"),
         (READY, ""),
+        (READY_WITH_PROBLEM, "6.1 came up: the module kvm_amd does not load"),
         (
             encode(
                 Kind.READY,
