@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -287,6 +289,17 @@ def test_list_names_every_case_and_marks_hazards() -> None:
         (["--repro", "match-mmio-len4-equal-w4-up4-wrote"], "near it: match-mmio-len4"),
         (["--jobs", "0"], "must be 1 or more"),
         (["--resume", "a", "--json", "b"], "leave --json out"),
+        (["--jobs", "x"], "'x': must be 1 or more"),
+        (["--jobs", "-3"], "must be 1 or more"),
+        (["--filter", ""], "--filter: must not be empty"),
+        (["--repro", ""], "--repro: must not be empty"),
+        (["--resume", ""], "--resume: must not be empty"),
+        (["--json", ""], "--json: must not be empty"),
+        (["--repro", "a", "--json", "b"], "--repro has no use for --json"),
+        (["--repro", "a", "--filter", "b"], "--repro has no use for --filter"),
+        (["--repro", "a", "--jobs", "1"], "--repro has no use for --jobs"),
+        (["--repro", "a", "--resume", "b"], "--repro has no use for --resume"),
+        (["--list", "--json", "b"], "--list has no use for --json"),
         (["--resume", "/nonexistent"], "cannot read"),
     ],
 )
@@ -295,3 +308,52 @@ def test_bad_input_is_one_line_and_exit_2(arguments: list[str], text: str) -> No
     assert done.returncode == 2
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--filter", "nothing-like-it"], ["--jobs", "100000000"]])
+def test_a_run_that_cannot_start_leaves_the_old_result(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    path = tmp_path / "matrix.jsonl"
+    assert kvmabi("matrix", "--json", str(path), "--filter", "straddle-").returncode == 0
+    before = path.read_bytes()
+    assert kvmabi("matrix", "--json", str(path), *arguments).returncode == 2
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_is_no_result_is_not_overwritten(tmp_path: Path) -> None:
+    letter = tmp_path / "letter"
+    letter.write_text("dear all\n")
+    done = kvmabi("matrix", "--json", str(letter), "--filter", "straddle-")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not overwritten" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert letter.read_text() == "dear all\n"
+
+
+def interrupted_after(seconds: float) -> tuple[int, str]:
+    command = [sys.executable, "-m", "kvmabi", "matrix", "--filter", "match-*"]
+    env = {**os.environ, "PYTHONPATH": str(TOP)}
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        start_new_session=True,
+    ) as process:
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    return process.returncode, stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenths", range(1, 12))
+def test_ctrl_c_is_one_line_whenever_it_comes(tenths: int) -> None:
+    """From the imports to the workers' end; the first instants are the interpreter's own."""
+    exit_code, stderr = interrupted_after(tenths / 10)
+    assert exit_code in (130, 0), stderr  # 0: it was through
+    assert stderr.replace("kvmabi matrix", "kvmabi") == (
+        "kvmabi: interrupted\n" if exit_code else ""
+    )
