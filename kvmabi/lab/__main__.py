@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kvmabi.errors import KernelLost, UsageError
-from kvmabi.lab import initramfs, kernels, klog, qemu, snapshot
+from kvmabi.lab import cache, initramfs, kernels, klog, qemu, snapshot
 from kvmabi.lab.backends import BACKENDS, backend
 from kvmabi.lab.collector import Collector, Terms
 from kvmabi.lab.session import Job, Session
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
             "module_parameters": chosen.parameters,
         },
     )
-    start = Start(machine, image, Job(words, CASE_LOG), args.deadline, _path(args.log))
+    start = Start(machine, image, Job(words, CASE_LOG), args.deadline, _log_file(args.log))
     kept = None if args.fresh else snapshot.find(machine, image, emulator_version)
     if kept is not None and (about := kept.about) is not None:
         with start.restored(kept, about) as session, Collector(terms) as collector:
@@ -130,13 +130,21 @@ class Start:
 
     def restored(self, kept: Snapshot, about: Mapping[str, Any]) -> Session:
         """Return the session of a machine that goes on from where it was kept."""
-        kept.used()
+        cache.used(kept.path)
         emulator = qemu.Emulator(self.machine, self.image, kept.path)
         return Session(emulator, self.job, deadline_s=self.deadline_s, log=self.log, restored=about)
 
 
-def _path(name: str | None) -> Path | None:
-    return Path(name) if name else None
+def _log_file(name: str | None) -> Path | None:
+    """Return the file for the console, empty; UsageError, before anything runs, where it cannot."""
+    if not name:
+        return None
+    path = Path(name)
+    try:
+        path.write_bytes(b"")
+    except OSError as error:
+        raise UsageError(f"--log {name}: {error.strerror}") from error
+    return path
 
 
 def _collect(session: Session, collector: Collector) -> int:

@@ -8,11 +8,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from kvmabi.errors import LabUnavailable
+
+ABANDONED_S: Final = 3600.0
+"""After this time, something half-made belongs to nobody any more."""
 
 
 def folder(*names: str) -> Path:
@@ -64,4 +69,29 @@ def publish(path: Path, data: bytes) -> Path:
 
 def made(path: Path, make: Callable[[], bytes]) -> Path:
     """Return a cached file, made first where it is missing; its name must tell its content."""
-    return path if path.is_file() else publish(path, make())
+    if not path.is_file():
+        return publish(path, make())
+    used(path)
+    return path
+
+
+def used(path: Path) -> None:
+    """Note that a file was of use just now."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def unused(folder: Path, pattern: str, keep: int) -> list[Path]:
+    """Return the files that fit the pattern, without the `keep` that were used last.
+
+    What a process that was killed left half-made is swept away on the way.
+    """
+    for path in folder.glob(".new-*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED_S and path.is_file():
+                path.unlink()
+    try:
+        found = sorted(folder.glob(pattern), key=lambda one: -one.stat().st_mtime)
+    except FileNotFoundError:  # another lab is tidying up
+        return []
+    return found[keep:]

@@ -7,13 +7,15 @@ from types import MappingProxyType
 from typing import Final
 
 from kvmabi.errors import LabUnavailable
-from kvmabi.lab import cpio
+from kvmabi.lab import cache, cpio
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import Backend
 from kvmabi.lab.kernels import Kernel
 from kvmabi.lab.modules import in_order, modinfo
 from kvmabi.lab.userland import Userland
 
+KEPT: Final = 4
+"""How many archives of a kind stay in the cache: those that were used last."""
 CARRIERS: Final = ("virtio_pci", "virtio_console")
 """What carries the results out."""
 NEEDED: Final = MappingProxyType(
@@ -32,8 +34,12 @@ NEEDED: Final = MappingProxyType(
 def build(kernel: Kernel, backend: Backend) -> bytes:
     """Return the initramfs; the same kernel, packages and kvmabi give the same bytes."""
     userland = Userland()
-    parts = (userland.python_archive(), userland.code_archive())
-    return b"".join(part.read_bytes() for part in parts) + module_archive(kernel, backend)
+    paths = (userland.python_archive(), userland.code_archive())
+    parts = [*(path.read_bytes() for path in paths), module_archive(kernel, backend)]
+    for pattern in ("python-*.cpio", "code-*.cpio"):
+        for old in cache.unused(paths[0].parent, pattern, KEPT):
+            old.unlink(missing_ok=True)
+    return b"".join(parts)
 
 
 def module_archive(kernel: Kernel, backend: Backend) -> bytes:

@@ -59,21 +59,14 @@ class Snapshot:
                     Path(name).unlink()
         self._forget_old()
 
-    def used(self) -> None:
-        """Note that the snapshot was of use just now."""
-        with suppress(OSError):
-            os.utime(self.path)
-
     def drop(self) -> None:
         """Forget the snapshot."""
         for path in (self._note, self.path):
             path.unlink(missing_ok=True)
 
     def _forget_old(self) -> None:
-        with suppress(OSError):
-            states = sorted(self.path.parent.glob("*.state"), key=lambda one: -one.stat().st_mtime)
-            for path in states[KEPT:]:
-                Snapshot(path).drop()
+        for path in cache.unused(self.path.parent, "*.state", KEPT):
+            Snapshot(path).drop()
 
 
 def find(machine: qemu.Machine, initramfs: bytes, emulator_version: str) -> Snapshot:

@@ -8,7 +8,7 @@ import pytest
 from kvmabi import cli
 from kvmabi.errors import ExitCode, LabUnavailable, UsageError
 from kvmabi.lab import qemu
-from kvmabi.lab.__main__ import inner_command
+from kvmabi.lab.__main__ import _log_file, inner_command
 from kvmabi.lab.backends import BACKENDS, backend
 from kvmabi.lab.initramfs import check
 from kvmabi.lab.kernels import Kernel
@@ -94,6 +94,13 @@ def test_a_missing_emulator_is_exit_3_with_the_command(monkeypatch, capsys) -> N
     err = capsys.readouterr().err
     assert "apt-get install -y --no-install-recommends qemu-system-x86\n" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_log_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    assert _log_file(None) is None
+    assert _log_file(str(tmp_path / "log")) == tmp_path / "log"
+    with pytest.raises(UsageError, match=r"--log .*none/log: No such file"):
+        _log_file(str(tmp_path / "none" / "log"))
 
 
 def test_the_emulators_command() -> None:

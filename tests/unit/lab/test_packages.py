@@ -176,6 +176,17 @@ def test_a_cache_that_cannot_be_made_is_told(monkeypatch, tmp_path: Path) -> Non
         cache.folder("x")
 
 
+def test_what_was_used_last_is_kept_and_the_half_made_is_swept(tmp_path: Path) -> None:
+    for at, name in enumerate(["a.x", "b.x", "c.x", "d.y", ".new-1"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (at, at))
+    (tmp_path / ".new-2").touch()
+    cache.used(tmp_path / "a.x")
+    assert [path.name for path in cache.unused(tmp_path, "*.x", 2)] == ["b.x"]
+    assert not (tmp_path / ".new-1").exists()
+    assert (tmp_path / ".new-2").exists()
+
+
 def test_keys_tell_parts_apart() -> None:
     assert cache.digest("a", "bc") != cache.digest("ab", "c")
     assert cache.digest(b"a") == cache.digest("a")

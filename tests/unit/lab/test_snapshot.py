@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import KernelLost
-from kvmabi.lab import qemu, snapshot
+from kvmabi.lab import cache, qemu, snapshot
 from kvmabi.lab.backends import backend
 from kvmabi.lab.qmp import Monitor
 from kvmabi.lab.snapshot import KEPT, Snapshot
@@ -112,7 +112,7 @@ def test_the_longest_unused_are_forgotten(fake, tmp_path: Path) -> None:
         path.touch()
         path.with_suffix(".json").write_text("{}")
         os.utime(path, (at, at))
-    Snapshot(tmp_path / "0.state").used()
+    cache.used(tmp_path / "0.state")
     Snapshot(tmp_path / "new.state").save(
         emulator(fake(query_migrate=[{"status": "completed"}])), {}
     )
