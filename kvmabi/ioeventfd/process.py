@@ -161,9 +161,9 @@ class WorkerProcess:
 
     def finish(self) -> None:
         """Let the worker end by itself once it has no more cases."""
-        if self._work_fd >= 0:
-            os.close(self._work_fd)
-            self._work_fd = -1
+        fd, self._work_fd = self._work_fd, -1  # first, as Ctrl-C may come between
+        if fd >= 0:
+            os.close(fd)
 
     def end(self) -> tuple[str, list[Report]]:
         """End the worker now; return how it ended, as text, and what it had still reported."""

@@ -17,7 +17,7 @@ from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.fds import ensure_fds, first_own_fd
 from kvmabi.ioeventfd.play import Player, Trace, singly
-from kvmabi.ioeventfd.process import READ_BYTES, fork, kill, reap
+from kvmabi.ioeventfd.process import READ_BYTES, fork, interrupts_held, kill, reap
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.rig import Rig
 from kvmabi.ioeventfd.run import STANDSTILL_S, TICK_S, deadline_s
@@ -40,7 +40,8 @@ def repro_apart(case: Case, kernel: Kernel, trace: Trace) -> bool:
     ended = ""
     try:
         try:
-            pid = fork(lambda: _child(case, kernel, write_end), write_end)
+            with interrupts_held():  # until the process is known by its id
+                pid = fork(lambda: _child(case, kernel, write_end), write_end)
         finally:
             os.close(write_end)
         for message in _messages(read_end, deadline_s(case)):

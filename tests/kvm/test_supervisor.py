@@ -141,6 +141,27 @@ def test_a_finished_worker_is_fed_no_more() -> None:
     assert 0 in rest
 
 
+def test_ctrl_c_while_a_worker_is_told_to_end_leaves_it_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may come between any two instructions; here it comes right behind close()."""
+    real = os.close
+    supervisor = Supervisor(CASES, KERNEL, jobs=1)
+    with closing(supervisor.run()) as batches:
+        next(batches)
+        (one,) = supervisor._workers()
+
+        def close(fd: int) -> None:
+            real(fd)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "close", close)
+        with pytest.raises(KeyboardInterrupt):
+            one.finish()
+        monkeypatch.setattr(os, "close", real)
+        one.finish()
+
+
 def test_a_run_goes_on_where_another_ended() -> None:
     ended = {CASES[number].id for number in (1, 3)}
     reports = [each for batch in Supervisor(CASES, KERNEL, jobs=4).run(ended) for each in batch]

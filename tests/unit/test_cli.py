@@ -176,6 +176,16 @@ def redirected(
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
+def test_ctrl_c_in_generated_code_is_exit_130_too(tmp_path) -> None:
+    """Python itself would end by the signal, once exec() of a text was interrupted."""
+    text = "exec('import os, signal; os.kill(os.getpid(), signal.SIGINT)')\n"
+    (tmp_path / "argparse.py").write_text(text)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    command = [sys.executable, "-m", "kvmabi", "matrix"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
+    assert (done.returncode, done.stderr) == (130, "kvmabi: interrupted\n")
+
+
 @pytest.mark.parametrize("redirections", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("how", "code"), [("", 0), ("error", 2), ("interrupt", 130)])
 def test_closed_streams_change_no_exit_code(redirections: str, how: str, code: int) -> None:
