@@ -7,7 +7,6 @@ import mmap
 import time
 from contextlib import suppress
 from fcntl import ioctl
-from functools import partial
 from typing import TYPE_CHECKING
 
 from kvmabi import uapi
@@ -16,6 +15,8 @@ from kvmabi.kvm.deadline import Guard
 from kvmabi.kvm.fd import KvmFd
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from kvmabi.kvm.cpuid import Cpuid
 
 _KVM_RUN = uapi.KVM_RUN
@@ -52,9 +53,6 @@ class Vcpu(KvmFd):
         self.run_words = self.run_bytes.cast("I")
         self.run_quads = self.run_bytes.cast("Q")
         self.guard = Guard(self.run_bytes)
-        self.enter = partial(ioctl, fd, _KVM_RUN)
-        """One bare KVM_RUN, which raises OSError: for the loops in which each call counts. Given
-        an argument, even 0, fcntl.ioctl would first try it as two kinds of buffer and fail."""
 
     def try_run(self) -> int:
         """Errno of one KVM_RUN, and 0 where it returned with an `exit_reason`.
@@ -63,10 +61,28 @@ class Vcpu(KvmFd):
         that never exits is never ended.
         """
         try:
-            self.enter()
+            ioctl(self.fd, _KVM_RUN)
         except OSError as error:
             return error.errno or 0
         return 0
+
+    def run_while_known(self, known: Mapping[bytes, Iterator[object]], exit_: slice) -> None:
+        """KVM_RUN again and again, answering each exit by ``next`` of what `known` has for it.
+
+        `exit_` is the part of `kvm_run` that describes an exit, and the key. Returns at the first
+        exit that `known` has not, for the caller to serve. Raises OSError where KVM_RUN fails.
+
+        The hottest loop of all: see `kvmabi.vmm.pc.loop` for why it is as it is. Given an argument,
+        even 0, fcntl.ioctl would first try to take it as two kinds of buffer.
+        """
+        fd, run, find = self.fd, self.run_map, known.get
+        enter, request, answer = ioctl, _KVM_RUN, next
+        while True:
+            enter(fd, request)
+            found = find(run[exit_])
+            if found is None:
+                return
+            answer(found)
 
     def run_until_exit(self, deadline_s: float = 5.0) -> int:
         """The exit reason (KVM_EXIT_*) of one KVM_RUN; signals that come between are survived.
@@ -133,5 +149,4 @@ class Vcpu(KvmFd):
             del self.run
             with suppress(BufferError):  # a caller still holds a piece of `run`
                 self.run_map.close()
-            self.enter = partial(ioctl, -1, _KVM_RUN)
         super().close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 UNCLAIMED_KEPT = 64
@@ -55,15 +55,17 @@ class Bus:
         self.unclaimed: deque[Unclaimed] = deque(maxlen=UNCLAIMED_KEPT)
         self.lock = lock or threading.RLock()
         self._ranges: tuple[_Range, ...] = ()
-        self.routes: dict[Hashable, Route] = {}
-        """Routes that users of the bus have found, under keys of their own; a change of the ranges
-        clears it. Look up and call under the lock."""
+        self.hits: dict[tuple[int, int], Iterator[object]] = {}
+        """Writes, by address and size, that a device only counts, whatever is written: what to
+        take one step of instead of a `write`, without the lock."""
+        self.on_change: list[Callable[[], object]] = []
+        """Called, under the lock, when other devices answer than before, or other hits."""
 
     def attach(self, start: int, size: int, device: Device) -> None:
         """Let the device answer `size` addresses from `start`; where ranges overlap, the first."""
         with self.lock:
             self._ranges += (_Range(start, start + size, device),)
-            self.routes.clear()
+            self._changed()
 
     def detach(self, start: int, device: Device) -> None:
         """Take the device's range at `start` away."""
@@ -71,7 +73,20 @@ class Bus:
             self._ranges = tuple(
                 at for at in self._ranges if at.start != start or at.device is not device
             )
-            self.routes.clear()
+            self._changed()
+
+    def count_hits(self, address: int, size: int, hits: Iterator[object] | None) -> None:
+        """Have `hits` stepped at each write of `size` bytes at exactly `address`; None ends it."""
+        with self.lock:
+            if hits is None:
+                self.hits.pop((address, size), None)
+            else:
+                self.hits[address, size] = hits
+            self._changed()
+
+    def _changed(self) -> None:
+        for call in self.on_change:
+            call()
 
     def find_route(self, address: int, size: int) -> Route:
         """What answers an access of `size` bytes there: a device, or the bus itself for nobody."""

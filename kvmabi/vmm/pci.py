@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from kvmabi.vmm.bus import Bus, Device
     from kvmabi.vmm.doorbell import Doorbell, Registrar, Registration
@@ -58,6 +58,7 @@ class Bar:
         """Where it is decoded; None where the guest has switched that off."""
         self._registrar = registrar
         self._doorbells: dict[Doorbell, Registration | None] = {}
+        self._counted: tuple[int, int, Iterator[object]] | None = None
 
     @property
     def is_io(self) -> bool:
@@ -80,14 +81,33 @@ class Bar:
         if base == self.base:
             return
         if self.base is not None:
+            self._count(None)
             self.bus.detach(self.base, self.device)
             for doorbell in self._doorbells:
                 self._deassign(doorbell)
         self.base = base
         if base is not None:
             self.bus.attach(base, self.size, self.device)
+            if self._counted:
+                self._count(self._counted[2])
             for doorbell in self._doorbells:
                 self._assign(doorbell)
+
+    def count_at(self, offset: int, size: int, hits: Iterator[object]) -> None:
+        """Have `hits` stepped at writes of that size and offset; the device need not see them."""
+        self.count_nowhere()
+        self._counted = (offset, size, hits)
+        self._count(hits)
+
+    def count_nowhere(self) -> None:
+        """End that; the device gets all writes again."""
+        self._count(None)
+        self._counted = None
+
+    def _count(self, hits: Iterator[object] | None) -> None:
+        if self._counted and self.base is not None:
+            offset, size, _ = self._counted
+            self.bus.count_hits(self.base + offset, size, hits)
 
     def ring_at(self, doorbell: Doorbell) -> None:
         """Have this doorbell registered while the BAR is decoded."""

@@ -1,36 +1,41 @@
 """The hot path: what happens between two KVM_RUN calls of a vCPU of the PC.
 
-An exit that a device serves in Python costs the kernel's part, which no loop can change, and this
-loop's. So the loop is one function with everything in local variables, and an access is routed
-once: KVM describes it in one or two words of `kvm_run`, which serve as the key under which the
-route (the device's bound methods, and the offset to give them) is found from then on. A move of a
-BAR clears the routes. What made a difference, by the profile: KVM_RUN as a `functools.partial`
-without an argument (with one, even 0, fcntl.ioctl fails to take it as a buffer, twice, first);
-words and slices of the mapping rather than ctypes or struct; no method call of our own but the
-device's. All else (strings, signals, odd exits) takes the cold paths below.
+An exit that Python serves costs the kernel's part, which no loop can change, and this loop's. After
+an exit the CPU's caches and predictions are cold, so that a loop costs several times what it takes
+by itself: what counts is how little of the interpreter is touched at all. Hence
+
+- KVM_RUN is a plain call of fcntl.ioctl with two arguments, in `Vcpu.run_while_known`.
+- One slice of `kvm_run`, from the exit's reason to the end of its description, is the key in one
+  dictionary of the exits met before. No field is looked at.
+- What it finds there is an iterator, whose next step answers the exit: for a write that a device
+  only counts a range, which is no Python code at all; for other ports a generator, which has all
+  that it needs at hand.
+
+A move of a BAR, or the start of a test, empties the dictionary. Exits that are not in it are routed
+to their device by the cold path, `Answers.serve`, which may put them there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from kvmabi import uapi
 from kvmabi.kvm import Vcpu
 from kvmabi.kvm.vcpu import run_offset
-from kvmabi.vmm.bus import Bus
+from kvmabi.vmm.bus import Bus, Route
 
-_REASON_WORD: Final = run_offset("exit_reason") >> 2
 _IO_QUAD: Final = run_offset("io") >> 3
 """Direction, size, port and count in one word of 64 bits; the data's offset is in the next."""
 _MMIO_QUAD: Final = run_offset("mmio") >> 3
-"""The address; behind it the data, then length and direction."""
+"""The address; behind it the data, then length and direction in the lowest 40 bits."""
 _MMIO_DATA: Final = run_offset("mmio") + 8
-_MMIO_TAIL: Final = 0xFF_FFFF_FFFF
-_MMIO_WRITE: Final = 1 << 32
-_IO_COUNT_SHIFT: Final = 32
-_EXIT_IO: Final = uapi.KVM_EXIT_IO
-_EXIT_MMIO: Final = uapi.KVM_EXIT_MMIO
+_MMIO_END: Final = run_offset("mmio") + 21
+_REASON: Final = run_offset("exit_reason")
+_EXIT: Final = slice(_REASON, _MMIO_END)
+"""An exit's whole description. An I/O exit's ends before, and what a previous one left behind it is
+compared too: that finds nothing where something is, never something else."""
+MOST_KNOWN: Final = 256
 
 
 def serve_exits(vcpu: Vcpu, mmio: Bus, pio: Bus, interrupted: Callable[[OSError], None]) -> int:
@@ -39,53 +44,101 @@ def serve_exits(vcpu: Vcpu, mmio: Bus, pio: Bus, interrupted: Callable[[OSError]
     `interrupted` gets what KVM_RUN fails with; where it returns, the loop goes on. Both buses share
     one lock. What a device raises comes out here.
     """
-    enter, words, quads, run = vcpu.enter, vcpu.run_words, vcpu.run_quads, vcpu.run_map
-    lock, io_routes, mmio_routes = pio.lock, pio.routes, mmio.routes
-    while True:
-        try:
-            enter()
-        except OSError as error:
-            interrupted(error)
-            continue
-        reason = words[_REASON_WORD]
-        if reason == _EXIT_IO:
-            key = quads[_IO_QUAD]
-            start = quads[_IO_QUAD + 1]
-            with lock:
-                route = io_routes.get(key)
-                if route is None:
-                    if key >> _IO_COUNT_SHIFT != 1:
-                        _serve_string(vcpu, pio, key, start)
-                        continue
-                    route = io_routes[key] = pio.find_route(key >> 16 & 0xFFFF, key >> 8 & 0xFF)
-                read, write, offset = route
-                size = key >> 8 & 0xFF
-                if key & 1:
-                    write(offset, run[start : start + size])
-                else:
-                    run[start : start + size] = read(offset, size)
-        elif reason == _EXIT_MMIO:
-            address = quads[_MMIO_QUAD]
-            tail = quads[_MMIO_QUAD + 2] & _MMIO_TAIL
-            size = tail & 0xFF
-            with lock:
-                route = mmio_routes.get((address, tail))
-                if route is None:
-                    route = mmio_routes[address, tail] = mmio.find_route(address, size)
-                read, write, offset = route
-                if tail & _MMIO_WRITE:
-                    write(offset, run[_MMIO_DATA : _MMIO_DATA + size])
-                else:
-                    run[_MMIO_DATA : _MMIO_DATA + size] = read(offset, size)
-        else:
-            return reason
+    answers = Answers(vcpu, mmio, pio)
+    try:
+        while True:
+            try:
+                vcpu.run_while_known(answers.known, _EXIT)
+            except OSError as error:
+                interrupted(error)
+                continue
+            if not answers.serve():
+                return vcpu.run_words[_REASON >> 2]
+    finally:
+        answers.close()
 
 
-def _serve_string(vcpu: Vcpu, pio: Bus, key: int, start: int) -> None:
-    """Serve an I/O exit of several elements."""
-    size, port, count = key >> 8 & 0xFF, key >> 16 & 0xFFFF, key >> _IO_COUNT_SHIFT
-    for at in range(start, start + size * count, size):
-        if key & 1:
-            pio.write(port, vcpu.run_map[at : at + size])
+class Answers:
+    """How one vCPU's exits are answered; `known` has those that need no second look."""
+
+    def __init__(self, vcpu: Vcpu, mmio: Bus, pio: Bus) -> None:
+        self.known: dict[bytes, Iterator[object]] = {}
+        self._vcpu = vcpu
+        self._mmio = mmio
+        self._pio = pio
+        for bus in (mmio, pio):
+            bus.on_change.append(self.known.clear)
+
+    def close(self) -> None:
+        """Hear of no more changes."""
+        for bus in (self._mmio, self._pio):
+            bus.on_change.remove(self.known.clear)
+
+    def serve(self) -> bool:
+        """Serve the exit that is in `kvm_run`; False where it is no I/O."""
+        reason = self._vcpu.run_words[_REASON >> 2]
+        if reason == uapi.KVM_EXIT_MMIO:
+            with self._mmio.lock:
+                self._serve_mmio()
+            return True
+        if reason == uapi.KVM_EXIT_IO:
+            with self._pio.lock:
+                self._serve_io()
+            return True
+        return False
+
+    def _remember(self, answer: Iterator[object]) -> None:
+        if len(self.known) >= MOST_KNOWN:
+            self.known.clear()
+        self.known[self._vcpu.run_map[_EXIT]] = answer
+
+    def _serve_mmio(self) -> None:
+        quads, run = self._vcpu.run_quads, self._vcpu.run_map
+        address, tail = quads[_MMIO_QUAD], quads[_MMIO_QUAD + 2]
+        size, is_write = tail & 0xFFFF_FFFF, tail >> 32 & 0xFF
+        if is_write:
+            hit = self._mmio.hits.get((address, size))
+            if hit is not None:
+                self._remember(hit)
+                next(hit)
+            else:
+                self._mmio.write(address, run[_MMIO_DATA : _MMIO_DATA + size])
         else:
-            vcpu.run_map[at : at + size] = pio.read(port, size)
+            run[_MMIO_DATA : _MMIO_DATA + size] = self._mmio.read(address, size)
+
+    def _serve_io(self) -> None:
+        quads, run = self._vcpu.run_quads, self._vcpu.run_map
+        shape, start = quads[_IO_QUAD], quads[_IO_QUAD + 1]
+        size, port, count = shape >> 8 & 0xFF, shape >> 16 & 0xFFFF, shape >> 32
+        is_write = shape & 0xFF == uapi.KVM_EXIT_IO_OUT
+        if count == 1:
+            answer = self._io_answer(port, size, start, is_write)
+            self._remember(answer)
+            next(answer)
+            return
+        for at in range(start, start + size * count, size):
+            if is_write:
+                self._pio.write(port, run[at : at + size])
+            else:
+                run[at : at + size] = self._pio.read(port, size)
+
+    def _io_answer(self, port: int, size: int, start: int, is_write: int) -> Iterator[object]:
+        """What serves such an access again and again; it is routed here, once."""
+        route, data = self._pio.find_route(port, size), slice(start, start + size)
+        if is_write:
+            return self._pio.hits.get((port, size)) or self._take(route, data)
+        return self._give(route, data, size)
+
+    def _take(self, route: Route, data: slice) -> Iterator[None]:
+        run, lock, write, offset = self._vcpu.run_map, self._pio.lock, route.write, route.offset
+        while True:
+            with lock:
+                write(offset, run[data])
+            yield
+
+    def _give(self, route: Route, data: slice, size: int) -> Iterator[None]:
+        run, lock, read, offset = self._vcpu.run_map, self._pio.lock, route.read, route.offset
+        while True:
+            with lock:
+                run[data] = read(offset, size)
+            yield
