@@ -200,6 +200,25 @@ def test_no_emulator_outlives_the_command(by: signal.Signals) -> None:
         assert not is_alive(emulator)
 
 
+def test_ctrl_c_keeps_what_had_ended(tmp_path: Path) -> None:
+    out = tmp_path / "result.jsonl"
+    words = [sys.executable, "-m", "kvmabi", "lab", "run", "--", "matrix", "--json", str(out)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True, text=True) as ours:
+        give_up = time.monotonic() + 120
+        while not out.exists() or out.read_bytes().count(b"\n") < 10:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        os.kill(ours.pid, signal.SIGINT)
+        text, _ = ours.communicate(timeout=60)
+    result = read_result(out)
+    assert ours.returncode == 130
+    assert result.end is not None
+    assert result.end.interrupted
+    assert len(result.cases) == result.end.executed >= 8
+    assert "(interrupted)" in text
+    assert "--resume" not in text
+
+
 def wait_for_child(pid: int) -> int:
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up:
