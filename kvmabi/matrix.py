@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 from kvmabi import __version__, arch, uapi
 from kvmabi.errors import ExitCode, UsageError
-from kvmabi.headersets.store import default_store
 from kvmabi.ioeventfd.cases import all_cases
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
@@ -115,13 +114,10 @@ def _list(cases: Sequence[Case]) -> int:
 def _detect(system: System, headers: str | None) -> Kernel:
     if headers is None:
         return detect_kernel(system)
-    from kvmabi.abi.sides import read_side  # noqa: PLC0415 (only who names headers reads them)
+    from kvmabi.abi.sides import read_host_side  # noqa: PLC0415 (only who names headers reads them)
 
-    here = arch.host()
-    side = read_side(headers, [here], default_store())
-    if here.name not in side.facts:
-        raise UsageError(f"{side.label} has no headers of KVM on {here.name}")
-    flags = HeaderFlags.of(side.facts[here.name], side.label)
+    side = read_host_side(headers)
+    flags = HeaderFlags.of(side.facts[arch.host().name], side.label)
     kernel = detect_kernel(system, headers=flags)
     if note := flags.disagreement(kernel):
         sys.stderr.write(f"kvmabi matrix: note: {note}\n")

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
+from kvmabi.arch import host
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.probing.report import Json, Report, read_report
 from kvmabi.probing.run import GROUPS, SECTIONS, choose, probe
 from kvmabi.probing.setting import Setting
 
 if TYPE_CHECKING:
+    from kvmabi.abi.sides import Side
     from kvmabi.probing.show.model import Block
 
 RUNNING: Final = "running"
@@ -48,6 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help='write one JSON object ("-": to stdout)')
     parser.add_argument("--markdown", action="store_true", help="print Markdown, to be pasted")
     parser.add_argument(
+        "--headers",
+        metavar="DIR",
+        help="the running kernel's own headers (a source tree or an include folder, say): names"
+        " come from there, and the valid flags too where the kernel has no BTF",
+    )
+    parser.add_argument(
         "--thorough",
         action="store_true",
         help="do not stop measurements for time: how many registrations fit can take long",
@@ -60,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
     names = [args.report, *([args.compare] if args.compare else [])]
     if args.compare and names[0] == names[1]:
         raise UsageError(f"there is nothing to compare: both sides are {names[0]}")
-    setting = Setting(thorough=args.thorough)
+    if args.headers is not None and RUNNING not in names:
+        raise UsageError("--headers is about the running kernel: a saved report has its own names")
+    setting = Setting(thorough=args.thorough, headers=_headers(args.headers))
     saved = {name: read_report(Path(name)) for name in names if name != RUNNING}
     reports = [
         saved[name].only(kind.name for kind in kinds) if name in saved else probe(kinds, setting)
@@ -69,6 +79,18 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         return _compare(reports[0], reports[1], args)
     return _show(reports[0], args)
+
+
+def _headers(text: str | None) -> Side | None:
+    if text is None:
+        return None
+    from kvmabi.abi.sides import read_host_side  # noqa: PLC0415 (only who names headers reads them)
+
+    side = read_host_side(text)
+    from kvmabi.ioeventfd.detect import HeaderFlags  # noqa: PLC0415 (reads the built-in ABI)
+
+    HeaderFlags.of(side.facts[host().name], side.label)  # UsageError where they have no mask
+    return side
 
 
 def _show(report: Report, args: argparse.Namespace) -> int:

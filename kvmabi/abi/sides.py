@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,14 +13,14 @@ from kvmabi.abi import snapshot
 from kvmabi.abi.build import read_abi
 from kvmabi.abi.emit import OVERLAY_PREFIX
 from kvmabi.abi.facts import Facts, facts_of
-from kvmabi.arch import ARCHITECTURES, Architecture
+from kvmabi.arch import ARCHITECTURES, Architecture, host
 from kvmabi.errors import UsageError
 from kvmabi.header import HeaderTree, SourceFile, source_from_bytes
 from kvmabi.headersets.collect import collect
 from kvmabi.headersets.installed import COMMON
 from kvmabi.headersets.origin import Source
-from kvmabi.headersets.sources import FORMS, open_source
-from kvmabi.headersets.store import HeaderSet
+from kvmabi.headersets.sources import FORMS, NoSource, open_source
+from kvmabi.headersets.store import HeaderSet, default_store
 
 OVERLAYS: Final = snapshot.FOLDER.parent / "overlays"
 SIDE_FORMS: Final = f"a snapshot's name, {FORMS}, each with +OVERLAY behind it if wanted"
@@ -29,12 +30,14 @@ SIDE_FORMS: Final = f"a snapshot's name, {FORMS}, each with +OVERLAY behind it i
 class Side:
     """The facts of one kernel by architecture, and what to call it.
 
-    `absent` are the architectures that it has no KVM for, and why.
+    `absent` are the architectures that it has no KVM for, and why; `version` is the kernel's, with
+    the overlays behind it.
     """
 
     label: str
     facts: dict[str, Facts]
     absent: dict[str, str]
+    version: str = ""
 
 
 def read_side(text: str, architectures: Sequence[Architecture], store: Path) -> Side:
@@ -47,11 +50,37 @@ def read_side(text: str, architectures: Sequence[Architecture], store: Path) -> 
         found = snapshot.load(base, overlays)
         wanted = {a.name for a in architectures}
         facts = {name: one for name, one in found.facts.items() if name in wanted}
-        return Side(f"Linux {_labelled(found.version, overlays)}", facts, found.absent)
-    with open_source(base, store) as source:
+        labelled = _labelled(found.version, overlays)
+        return Side(f"Linux {labelled}", facts, found.absent, labelled)
+    with _opened(base, store) as source:
         more = [overlay_source(name) for name in overlays]
         version, facts, absent = facts_of_source(source, architectures, more, _own(base, store))
-    return Side(f"{base} (Linux {_labelled(version, overlays)})", facts, absent)
+    labelled = _labelled(version, overlays)
+    return Side(f"{base} (Linux {labelled})", facts, absent, labelled)
+
+
+def read_host_side(text: str) -> Side:
+    """The facts of what a user names as ``--headers`` of the kernel under test, for this host.
+
+    UsageError where it is nothing of the kind, or has no KVM on this architecture.
+    """
+    here = host()
+    side = read_side(text, [here], default_store())
+    if here.name not in side.facts:
+        raise UsageError(f"{side.label} has no headers of KVM on {here.name}")
+    return side
+
+
+@contextmanager
+def _opened(text: str, store: Path) -> Iterator[Source]:
+    """As `open_source`, whose error names the snapshots too."""
+    with ExitStack() as stack:
+        try:
+            source = stack.enter_context(open_source(text, store))
+        except NoSource as error:
+            kept = ", ".join(snapshot.names())
+            raise UsageError(f"{error}, or a snapshot: {kept}") from None
+        yield source
 
 
 def _labelled(version: str, overlays: Iterable[str]) -> str:

@@ -33,6 +33,10 @@ FORMS: Final = (
 )
 
 
+class NoSource(UsageError):
+    """There is nothing of the name that a user gives."""
+
+
 @contextmanager
 def open_source(text: str, store: Path, *, sanitiser: Sanitiser = "kvmabi") -> Iterator[Source]:
     """The source that a user names; UsageError where it is none of those that there are.
@@ -56,6 +60,8 @@ def is_tree(text: str) -> bool:
 
 
 def _find(text: str, store: Path) -> Source:
+    if not text:
+        raise UsageError(f"the name of headers must not be empty. It is: {FORMS}")
     path = Path(text)
     if text == "ziglang":
         return ziglang()
@@ -70,7 +76,7 @@ def _find(text: str, store: Path) -> Source:
         return KernelTree(files, Origin("git commit", files.commit, given, "kvmabi"))
     if (store / text).is_symlink():
         return _set(store / text)
-    raise UsageError(f"{text!r} is no source of headers. One is: {FORMS}")
+    raise NoSource(f"{text!r} is no source of headers. One is: {FORMS}")
 
 
 def ziglang() -> Installed:

@@ -42,10 +42,12 @@ class Report:
     machine: str
     """``uname -m``."""
     abi_version: str
-    """The Linux version of the built-in ABI; empty where there is none for this machine."""
+    """The Linux version of the ABI; empty where there is none for this machine."""
     kvm: Json
     """`available`, and where it is not the `situation`, its `reason` and `remedy`."""
     sections: dict[str, Section]
+    headers: str = ""
+    """The headers that the user named as the ABI; empty for the built-in one."""
 
     def data(self, name: str) -> Json:
         """The data of a section that succeeded; empty for any other."""

@@ -84,9 +84,10 @@ def probe(
         seconds=round(time.monotonic() - begin, 3),
         kernel_release=uname.release,
         machine=uname.machine,
-        abi_version=_abi_version(),
+        abi_version=setting.headers.version if setting.headers else _abi_version(),
         kvm=absence.to_json() if absence else {"available": True},
         sections=sections,
+        headers=setting.headers.label if setting.headers else "",
     )
 
 

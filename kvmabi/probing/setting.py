@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from kvmabi import arch
 from kvmabi.errors import KvmAbiError
+
+if TYPE_CHECKING:
+    from kvmabi.abi.facts import Facts
+    from kvmabi.abi.sides import Side  # a kernel under test need not load what reads headers
 
 
 class Skip(KvmAbiError):
@@ -21,6 +27,13 @@ class Setting:
     machine: str = field(default_factory=lambda: os.uname().machine)
     thorough: bool = False
     """Go to the bounds of what is measured, instead of stopping for time."""
+    headers: Side | None = None
+    """The headers that names and valid flags come from, where not from the built-in ABI."""
+
+    @property
+    def facts(self) -> Facts | None:
+        """What those headers say of this host's architecture."""
+        return self.headers.facts[arch.host().name] if self.headers else None
 
     @property
     def device(self) -> str:

@@ -20,6 +20,7 @@ from kvmabi.probing.gather import guest_writes, ioeventfd_costs
 from kvmabi.probing.report import Report, load_schema
 from kvmabi.probing.run import SECTIONS, choose, probe
 from kvmabi.probing.schema import violations
+from kvmabi.probing.setting import Setting
 from kvmabi.probing.show import markdown
 
 pytestmark = pytest.mark.kvm
@@ -80,11 +81,32 @@ def test_a_capability_whose_name_is_not_known_is_reported_by_number(
 ) -> None:
     from kvmabi.probing.gather import caps
 
-    names = {key: value for key, value in caps.constants("KVM_CAP_").items() if value < 36}
-    monkeypatch.setattr(caps, "constants", lambda prefix: names if prefix == "KVM_CAP_" else {})
+    known = caps.constants("KVM_CAP_", Setting())
+    names = {key: value for key, value in known.items() if value < 36}
+    monkeypatch.setattr(caps, "constants", lambda prefix, _: names if prefix == "KVM_CAP_" else {})
     found = probe(choose(["caps"])).data("caps")
     assert {"number": uapi.KVM_CAP_IOEVENTFD, "system": 1, "vm": 1} in found["unknown"]
     assert found["newest"] < uapi.KVM_CAP_IOEVENTFD
+
+
+def test_headers_give_the_names_and_btf_the_mask() -> None:
+    from kvmabi.abi.sides import read_host_side
+
+    setting = Setting(headers=read_host_side("6.1+pv-mmio"))
+    found = probe(choose(["caps", "ioeventfd", "drift"]), setting)
+    assert violations(found.to_json(), load_schema()) == []
+    assert found.headers == "Linux 6.1.176+pv-mmio"
+    named = {one["name"]: one["number"] for one in found.data("caps")["capabilities"]}
+    assert named["KVM_CAP_IOEVENTFD"] == uapi.KVM_CAP_IOEVENTFD
+    assert "KVM_CAP_MEMORY_FAULT_INFO" not in named  # which came with 6.8
+    flags = found.data("ioeventfd")["flags"]
+    assert [one["name"] for one in flags][5] == "KVM_IOEVENTFD_FLAG_PV_MMIO"
+    mask = found.data("ioeventfd")["mask"]
+    if mask["source"] == "BTF" and mask["value"] == 0x1F:
+        assert "0x3f in Linux 6.1.176+pv-mmio" in mask["note"]
+        subjects = [one["subject"] for one in found.data("drift")["differences"]]
+        assert "kvm_ioeventfd_flag_nr_pv_mmio" in subjects
+    assert "0x3f in Linux" in markdown.render_report(found) or not mask["note"]
 
 
 def test_the_flags_that_assign_accepts_are_the_mask(report: Report) -> None:

@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from kvmabi import uapi
 from kvmabi.errors import IoctlError
 from kvmabi.kvm import VM, System
-from kvmabi.probing.gather.common import constants, decode_mask
+from kvmabi.probing.gather.common import abi_version, constants, decode_mask
 from kvmabi.probing.knowledge import caps as known
 from kvmabi.probing.report import Json
 from kvmabi.probing.setting import Setting
@@ -21,7 +20,7 @@ BEYOND: Final = 1024
 def gather(setting: Setting) -> Json:
     """The section's data: the named ones by number, and those that answer without a name."""
     with System.open(setting.device) as system, system.create_vm() as vm:
-        names = {number: name for name, number in constants("KVM_CAP_").items()}
+        names = {number: name for name, number in constants("KVM_CAP_", setting).items()}
         found = [_ask(system, vm, number, names[number], setting) for number in sorted(names)]
         unnamed = [
             {"number": number, "system": system_value, "vm": vm_value}
@@ -31,7 +30,7 @@ def gather(setting: Setting) -> Json:
             if system_value or vm_value
         ]
     return {
-        "abi_version": uapi.ABI_VERSION,
+        "abi_version": abi_version(setting),
         "newest": max(names),
         "asked_below": BEYOND,
         "capabilities": found,
@@ -63,7 +62,7 @@ def _ask(system: System, vm: VM, number: int, name: str, setting: Setting) -> Js
         "here": known.is_of(name, setting.machine),
     }
     value = system_value if vm_value is None else vm_value
-    mask = _bit_names(known.MASKS[name]) if name in known.MASKS else {}
+    mask = _bit_names(known.MASKS[name], setting) if name in known.MASKS else {}
     if mask and value:
         found |= _decoded(system_value, mask)
         if vm_value is not None and vm_value != system_value:
@@ -73,9 +72,9 @@ def _ask(system: System, vm: VM, number: int, name: str, setting: Setting) -> Js
     return found
 
 
-def _bit_names(mask: known.Mask) -> dict[str, int]:
+def _bit_names(mask: known.Mask, setting: Setting) -> dict[str, int]:
     """The names of a mask's bits; none where this architecture's header has none."""
-    names = dict(constants(mask.prefix))
+    names = dict(constants(mask.prefix, setting))
     if mask.suffix:
         names = {name: bit for name, bit in names.items() if name.endswith(mask.suffix)}
     if mask.numbered:

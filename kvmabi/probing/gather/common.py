@@ -8,17 +8,36 @@ from functools import cache
 from types import MappingProxyType
 
 from kvmabi import uapi
+from kvmabi.probing.setting import Setting
+
+
+def constants(prefix: str, setting: Setting) -> Mapping[str, int]:
+    """The ABI's integers whose names start so: the headers' where a user names some."""
+    names = integers(setting)
+    return {name: value for name, value in names.items() if name.startswith(prefix)}
+
+
+def integers(setting: Setting) -> Mapping[str, int]:
+    """The ABI's integers by name, without those that only our overlays have."""
+    if setting.facts is None:
+        return _built_in()
+    values = {name: fact.value for name, fact in setting.facts.constants.items()}
+    return {name: value for name, value in values.items() if isinstance(value, int)}
 
 
 @cache
-def constants(prefix: str) -> Mapping[str, int]:
-    """The ABI's integers whose names start so, without those that only our overlays have."""
+def _built_in() -> Mapping[str, int]:
     found = {
         name: uapi.OVERLAY_BASE.get(name, value)
         for name, value in vars(uapi).items()
-        if name.startswith(prefix) and isinstance(value, int) and name not in uapi.OVERLAY_ADDED
+        if isinstance(value, int) and name not in uapi.OVERLAY_ADDED and not name.startswith("_")
     }
     return MappingProxyType(found)
+
+
+def abi_version(setting: Setting) -> str:
+    """The Linux version whose names are known."""
+    return setting.headers.version if setting.headers else uapi.ABI_VERSION
 
 
 def decode_mask(value: int, names: Mapping[str, int]) -> tuple[list[str], int]:

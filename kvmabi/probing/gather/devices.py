@@ -18,7 +18,8 @@ _PREFIX: Final = "KVM_DEV_TYPE_"
 
 def gather(setting: Setting) -> Json:
     """The section's data: every type with a name, and what else can be created."""
-    types = {n: name for name, n in constants(_PREFIX).items() if not name.endswith("_MAX")}
+    known = constants(_PREFIX, setting)
+    types = {number: name for name, number in known.items() if not name.endswith("_MAX")}
     with System.open(setting.device) as system, system.create_vm() as vm:
         answers = {number: _test(vm, number) for number in range(BEYOND)}
     return {

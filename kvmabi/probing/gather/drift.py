@@ -1,4 +1,4 @@
-"""Where the running kernel and the built-in ABI disagree: the kernel's BTF against our module.
+"""Where the running kernel and the ABI disagree: its BTF against our module or a user's headers.
 
 Macros leave no trace in BTF; capabilities, which are macros, show in the section about them as
 numbers without a name.
@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from kvmabi import uapi
+from kvmabi import arch, uapi
 from kvmabi.abi import btf
+from kvmabi.probing.gather.common import abi_version, integers
 from kvmabi.probing.report import Json
 from kvmabi.probing.setting import Setting, Skip
+
+if TYPE_CHECKING:
+    from kvmabi.abi.facts import RecordFact
+    from kvmabi.abi.sides import Side
 
 PREFIXES: Final = ("KVM_", "kvm_")
 """What the names of the ABI's enumerators start with."""
@@ -36,10 +41,15 @@ def gather(setting: Setting) -> Json:
     if not (folder / "vmlinux").exists():
         raise Skip(f"this kernel has no BTF ({folder}/vmlinux; CONFIG_DEBUG_INFO_BTF)")
     enumerators, records = running_facts(folder)
-    differences, compared = enumerator_drift(enumerators)
-    more, structs, members = record_drift(our_records(), records)
+    differences, compared = enumerator_drift(integers(setting), enumerators)
+    ours = our_records()
+    if setting.headers:
+        differences += lacking(setting, enumerators)
+        ours, records = header_records(setting.headers, folder)
+    more, structs, members = record_drift(ours, records)
     return {
-        "abi_version": uapi.ABI_VERSION,
+        "abi_version": abi_version(setting),
+        "headers": setting.headers.label if setting.headers else "",
         "compared": {"enumerators": compared, "structures": structs, "members": members},
         "differences": differences + more,
         "not_compared": [
@@ -51,18 +61,8 @@ def gather(setting: Setting) -> Json:
     }
 
 
-def our_integers() -> dict[str, int]:
-    """The built-in ABI's integers by name, as they are without our overlays."""
-    return {
-        name: uapi.OVERLAY_BASE.get(name, value)
-        for name, value in vars(uapi).items()
-        if isinstance(value, int) and name not in uapi.OVERLAY_ADDED and not name.startswith("_")
-    }
-
-
-def enumerator_drift(theirs: Mapping[str, int]) -> tuple[list[Json], int]:
+def enumerator_drift(ours: Mapping[str, int], theirs: Mapping[str, int]) -> tuple[list[Json], int]:
     """(differences, how many were compared) of enumerators; those that only we have are macros."""
-    ours = our_integers()
     common = ours.keys() & theirs.keys()
     differences = [
         _difference("enumerator", name, ours[name], theirs[name])
@@ -75,6 +75,19 @@ def enumerator_drift(theirs: Mapping[str, int]) -> tuple[list[Json], int]:
         if name.startswith(ABI_ALONE)
     ]
     return differences, len(common)
+
+
+def lacking(setting: Setting, theirs: Mapping[str, int]) -> list[Json]:
+    """A difference for each enumerator of the headers that a kernel with its fellows has not."""
+    known = setting.facts.constants if setting.facts else {}
+    return [
+        _difference("enumerator", name, fact.value, None)
+        for prefix in ABI_ALONE
+        if any(name.startswith(prefix) for name in theirs)
+        for name, fact in known.items()
+        if name.startswith(prefix) and name not in theirs
+        if fact.kind == "enumerator" and isinstance(fact.value, int)
+    ]
 
 
 def _difference(kind: str, subject: str, ours: int | None, theirs: int | None) -> Json:
@@ -106,6 +119,29 @@ def our_records() -> dict[str, Layout]:
             left_out = frozenset(one for one, each in members.items() if not each.size)
             found[name] = Layout(ctypes.sizeof(value), offsets, left_out)
     return found
+
+
+def header_records(side: Side, folder: Path) -> tuple[dict[str, Layout], dict[str, Layout]]:
+    """(the headers' layouts, the running kernel's) of the structures that both have.
+
+    Their members are named by path, through structures that have no tag.
+    """
+    from kvmabi.abi.running_side import running_sides  # noqa: PLC0415 (reads all types: slow)
+
+    running, headers, _ = running_sides(side, folder)
+    name = arch.host().name
+    ours, theirs = headers.facts[name].records, running.facts[name].records
+    return (
+        {tag: _layout_of(one) for tag, one in ours.items() if one.kind == "struct"},
+        {tag: _layout_of(one) for tag, one in theirs.items() if one.kind == "struct"},
+    )
+
+
+def _layout_of(record: RecordFact) -> Layout:
+    fields = record.fields.items()
+    offsets = {path: one.bit // 8 for path, one in fields if one.bits and one.bits % 8 == 0}
+    left_out = frozenset(path for path, one in fields if path not in offsets)
+    return Layout(record.size, offsets, left_out)
 
 
 def record_drift(

@@ -13,7 +13,7 @@ from typing import Final
 
 from kvmabi import uapi
 from kvmabi.ioeventfd.contract import BUS_FLAGS, LENGTHS, Bus, Kernel
-from kvmabi.ioeventfd.detect import detect_kernel
+from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
 from kvmabi.kvm import VM, System
 from kvmabi.probing.gather.common import constants, errno_name
 from kvmabi.probing.gather.ioeventfd_costs import capacity, registration_costs
@@ -33,27 +33,38 @@ def gather(setting: Setting) -> Json:
     with System.open(setting.device) as system:
         if not system.check_extension(uapi.KVM_CAP_IOEVENTFD):
             raise Skip("this kernel has no ioeventfds (KVM_CAP_IOEVENTFD)")
-        kernel = detect_kernel(system)
+        flags = _header_flags(setting)
+        kernel = detect_kernel(system, setting.root / "sys/kernel/btf", flags)
         with ExitStack() as stack:
             fd = os.eventfd(0, os.EFD_CLOEXEC)
             stack.callback(os.close, fd)
             vm = stack.enter_context(system.create_vm())
             trial = _Trial(vm, fd)
             found: Json = {
-                "mask": {"value": kernel.valid_flag_mask, "source": kernel.mask_source},
-                "flags": [_flag(trial, bit, kernel) for bit in range(FLAG_BITS)],
+                "mask": {
+                    "value": kernel.valid_flag_mask,
+                    "source": kernel.mask_source,
+                    "note": flags.disagreement(kernel) if flags else "",
+                },
+                "flags": [_flag(trial, bit, kernel, setting) for bit in range(FLAG_BITS)],
                 "lens": _lens(trial, kernel),
                 "any_length": {
                     "capability": int(kernel.any_length),
                     "capability_mmio": int(kernel.no_length),
                 },
                 "clashes": _clashes(trial, stack),
-                "pv_mmio": _pv_mmio(trial, kernel),
+                "pv_mmio": _pv_mmio(trial, kernel, flags),
             }
         found["registration"] = registration_costs(system)
         found["costs"] = _guest_costs(system, setting)
         found["capacity"] = capacity(system, thorough=setting.thorough)
     return found
+
+
+def _header_flags(setting: Setting) -> HeaderFlags | None:
+    if setting.headers is None or setting.facts is None:
+        return None
+    return HeaderFlags.of(setting.facts, setting.headers.label)
 
 
 def _guest_costs(system: System, setting: Setting) -> Json:
@@ -89,7 +100,7 @@ class _Trial:
         return self.vm.try_ioeventfd(argument)
 
 
-def _flag(trial: _Trial, bit: int, kernel: Kernel) -> Json:
+def _flag(trial: _Trial, bit: int, kernel: Kernel, setting: Setting) -> Json:
     """One flag bit, tried alone; the deassign bit counts as accepted where it finds nothing."""
     flag = 1 << bit
     error = trial.errno(trial.fresh(Bus.of_flags(flag)), 4, flag)
@@ -97,8 +108,8 @@ def _flag(trial: _Trial, bit: int, kernel: Kernel) -> Json:
     accepted = errno_name(error) == "ENOENT" if deassign else error == 0
     return {
         "bit": bit,
-        "name": _name(constants(_FLAGS), flag),
-        "enumerator": _name(constants(_ENUMERATORS), bit),
+        "name": _name(constants(_FLAGS, setting), flag),
+        "enumerator": _name(constants(_ENUMERATORS, setting), bit),
         "in_mask": bool(kernel.valid_flag_mask & flag),
         "accepted": accepted,
         "errno": errno_name(error),
@@ -162,9 +173,10 @@ def _clashes(trial: _Trial, stack: ExitStack) -> list[Json]:
     ]
 
 
-def _pv_mmio(trial: _Trial, kernel: Kernel) -> Json:
+def _pv_mmio(trial: _Trial, kernel: Kernel, headers: HeaderFlags | None) -> Json:
     """Whether KVM_IOEVENTFD_FLAG_PV_MMIO is there, and what its bit gives when assigned."""
-    flag = kernel.pv_mmio or uapi.KVM_IOEVENTFD_FLAG_PV_MMIO
+    named = headers.pv_mmio if headers else 0
+    flag = kernel.pv_mmio or named or uapi.KVM_IOEVENTFD_FLAG_PV_MMIO
     error = trial.errno(trial.fresh(Bus.MMIO), 4, flag)
     return {
         "in_kernel": bool(kernel.pv_mmio),

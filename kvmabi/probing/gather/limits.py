@@ -48,7 +48,7 @@ def gather(setting: Setting) -> Json:
         return {
             "limits": limits,
             "dirty_ring_entries": ring // ctypes.sizeof(uapi.kvm_dirty_gfn),
-            "vm_types": _vm_types(system),
+            "vm_types": _vm_types(system, setting),
             "tsc_khz": _tsc_khz(vm) if setting.is_x86 else 0,
         }
 
@@ -60,12 +60,12 @@ def _value(vm: VM, capability: str) -> int:
         return 0
 
 
-def _vm_types(system: System) -> list[Json]:
+def _vm_types(system: System, setting: Setting) -> list[Json]:
     """The kinds of VM that the kernel says it makes; type 0 is made by every kernel."""
     mask = system.check_extension(getattr(uapi, _TYPE_MASK)) | 1
     names = {
         value: name
-        for name, value in constants("KVM_X86_").items()
+        for name, value in constants("KVM_X86_", setting).items()
         if name.endswith("_VM") and 0 <= value < 32
     }
     return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvmabi.probing.report import Json
-from kvmabi.probing.show.model import Block, Cell, Fact, Note, Table
+from kvmabi.probing.show.model import Block, Cell, Fact, Note, Table, abi_name
 
 
 def blocks(data: Json) -> list[Block]:
@@ -11,7 +11,7 @@ def blocks(data: Json) -> list[Block]:
     counts = ", ".join(f"{count:,} {what}" for what, count in data["compared"].items())
     differences = data["differences"]
     head = f"{len(differences)} differences" if differences else "No difference"
-    text = f"{head} between the running kernel and the built-in ABI of Linux {data['abi_version']}"
+    text = f"{head} between the running kernel and {abi_name(data)}"
     found: list[Block] = [Note(f"{text}; compared {counts}.", "warn" if differences else "good")]
     if differences:
         rows = tuple(
@@ -23,7 +23,8 @@ def blocks(data: Json) -> list[Block]:
             )
             for one in differences
         )
-        columns = ("what", "of", f">built in ({data['abi_version']})", ">running")
+        side = "headers" if data.get("headers") else "built in"
+        columns = ("what", "of", f">{side} ({data['abi_version']})", ">running")
         found.append(Table("", columns, rows))
     found.append(Note("Not compared: " + "; ".join(data["not_compared"]) + "."))
     return found

@@ -8,7 +8,7 @@ from typing import cast
 
 from kvmabi.probing.report import Report
 from kvmabi.probing.run import SECTIONS
-from kvmabi.probing.show.model import Block, Note, ShowModule, Style
+from kvmabi.probing.show.model import Block, Note, ShowModule, Style, abi_name
 
 
 def show_module(name: str) -> ShowModule:
@@ -48,7 +48,7 @@ def glance(report: Report) -> list[Note]:
         found.append(Note("ioeventfd: an answer is not the documented one", "bad"))
     if drift.get("differences"):
         number = len(drift["differences"])
-        text = f"{number} differences to the built-in ABI ({drift['abi_version']})"
+        text = f"{number} differences to {abi_name(drift)}"
         found.append(Note(text, "warn"))
     bad = [name for name, section in report.sections.items() if section.status == "failed"]
     if bad:
@@ -59,6 +59,7 @@ def glance(report: Report) -> list[Note]:
 def closing(report: Report) -> str:
     """By whom, against which ABI, when, and how long it took."""
     abi = f"ABI of Linux {report.abi_version}" if report.abi_version else "no built-in ABI"
+    abi = f"ABI of the headers {report.headers}" if report.headers else abi
     return f"kvmabi {report.kvmabi}, {abi}, {report.started}, {report.seconds:.2f} s"
 
 

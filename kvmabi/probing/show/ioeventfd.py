@@ -9,7 +9,9 @@ from kvmabi.probing.show.model import Block, Cell, Fact, Note, Pairs, Style, Tab
 def blocks(data: Json) -> list[Block]:
     """What to show of the section's data."""
     surprises = [one for one in data["clashes"] if one["errno"] != one["documented"]]
+    note = data["mask"].get("note")
     found: list[Block] = [
+        *([Note(note, "warn")] if note else []),
         Pairs(
             (
                 ("valid flags", _mask(data)),

@@ -86,3 +86,11 @@ def yes_no(value: object) -> Cell:
 def thousands(number: float) -> str:
     """12,345."""
     return f"{number:,}"
+
+
+def abi_name(data: Json) -> str:
+    """What the running kernel was compared with: the built-in ABI, or headers that were named."""
+    headers = data.get("headers")
+    if headers:
+        return f"the headers {headers}"
+    return f"the built-in ABI of Linux {data['abi_version']}"

@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 
 from kvmabi.abi import btf
+from kvmabi.abi.sides import read_host_side
 from kvmabi.probing.gather import drift
+from kvmabi.probing.gather.common import abi_version, integers
 from kvmabi.probing.gather.drift import Layout
+from kvmabi.probing.setting import Setting, Skip
+from kvmabi.uapi import ABI_VERSION
 
+OURS = integers(Setting())
 REGS = Layout(16, {"rax": 0, "rbx": 8})
 
 
@@ -50,16 +55,16 @@ def test_members_that_are_left_out_are_not_compared() -> None:
 
 def test_enumerators() -> None:
     name = "kvm_ioeventfd_flag_nr_pio"
-    assert drift.enumerator_drift({name: 1, "kvm_of_the_kernel": 3}) == ([], 1)
-    moved, _ = drift.enumerator_drift({name: 2})
+    assert drift.enumerator_drift(OURS, {name: 1, "kvm_of_the_kernel": 3}) == ([], 1)
+    moved, _ = drift.enumerator_drift(OURS, {name: 2})
     assert [(one["built_in"], one["running"]) for one in moved] == [(1, 2)]
-    news, _ = drift.enumerator_drift({"kvm_ioeventfd_flag_nr_news": 6})
+    news, _ = drift.enumerator_drift(OURS, {"kvm_ioeventfd_flag_nr_news": 6})
     assert [(one["built_in"], one["running"]) for one in news] == [(None, 6)]
 
 
 def test_our_own_overlays_are_no_drift() -> None:
-    assert "kvm_ioeventfd_flag_nr_pv_mmio" not in drift.our_integers()
-    assert drift.our_integers()["KVM_IOEVENTFD_VALID_FLAG_MASK"] == 0x1F
+    assert "kvm_ioeventfd_flag_nr_pv_mmio" not in OURS
+    assert OURS["KVM_IOEVENTFD_VALID_FLAG_MASK"] == 0x1F
 
 
 def test_the_running_kernel() -> None:
@@ -77,8 +82,42 @@ def test_the_running_kernel() -> None:
     assert len(found) < members / 4
 
 
-def test_no_btf_is_a_reason_to_skip(tmp_path: Path) -> None:
-    from kvmabi.probing.setting import Setting, Skip
+def test_headers_that_are_named_give_the_names() -> None:
+    found = integers(patched())
+    assert found["KVM_IOEVENTFD_VALID_FLAG_MASK"] == 0x3F
+    assert "KVM_CAP_GUEST_MEMFD" not in found  # which came with 6.8
+    assert (abi_version(patched()), abi_version(Setting())) == ("6.1.176+pv-mmio", ABI_VERSION)
 
+
+def patched() -> Setting:
+    return Setting(headers=read_host_side("6.1+pv-mmio"))
+
+
+def test_an_enumerator_that_a_kernel_with_its_fellows_lacks_is_news() -> None:
+    fellows = {name: 0 for name in integers(patched()) if name.startswith(drift.ABI_ALONE)}
+    assert drift.lacking(patched(), fellows) == []
+    new = "kvm_ioeventfd_flag_nr_pv_mmio"
+    del fellows[new]
+    rows = [(one["subject"], one["built_in"]) for one in drift.lacking(patched(), fellows)]
+    assert rows == [(new, 5)]
+    assert drift.lacking(patched(), {}) == []  # no such enumeration in this BTF at all
+    assert drift.lacking(Setting(), fellows) == []
+
+
+def test_the_running_kernel_beside_headers() -> None:
+    if not (btf.FOLDER / "vmlinux").exists():
+        pytest.skip("this kernel has no BTF")
+    side = patched().headers
+    assert side
+    ours, theirs = drift.header_records(side, btf.FOLDER)
+    assert ours.keys() == theirs.keys()
+    # Source: include/uapi/linux/kvm.h; members of a union without a tag have paths of their own.
+    for side_of in (ours, theirs):
+        assert side_of["kvm_run"].offsets["mmio.is_write"] == 52
+    found, _, _ = drift.record_drift({"kvm_run": Layout(0, {})}, {"kvm_run": theirs["kvm_run"]})
+    assert found
+
+
+def test_no_btf_is_a_reason_to_skip(tmp_path: Path) -> None:
     with pytest.raises(Skip, match="no BTF"):
         drift.gather(Setting(root=tmp_path))

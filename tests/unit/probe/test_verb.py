@@ -95,6 +95,10 @@ def test_a_comparison_of_nothing_is_no_success(saved: tuple[str, str]) -> None:
         (["--only", "capps"], "no section capps"),
         (["--compare", "running"], "nothing to compare"),
         (["missing.json"], "cannot read missing.json"),
+        (["--headers", "/no/such/folder"], "is no source of headers"),
+        (["--headers", "5.4"], "6.1, 6.12, 7.2"),
+        (["--headers", ""], "must not be empty"),
+        (["x.json", "--headers", "6.1"], "a saved report has its own names"),
     ],
 )
 def test_usage(arguments: list[str], message: str, capsys: Any) -> None:
