@@ -13,7 +13,15 @@ from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.play import Player
 from kvmabi.ioeventfd.steps import Case, GuestRun, Together
 from tests.unit.ioeventfd.fake_kvm import FakeKvm, FakeRig
-from tests.unit.ioeventfd.faults import guest, life, matching, pv_mmio, requests
+from tests.unit.ioeventfd.faults import (
+    arguments,
+    clashes,
+    deassigns,
+    guest,
+    life,
+    matching,
+    pv_mmio,
+)
 from tests.unit.ioeventfd.faults.base import (
     MMIO_ONLY,
     TODAY,
@@ -36,7 +44,9 @@ SHORT = sorted((case for case in CASES if cost(case) <= LONG), key=lambda case: 
 """Cases of few steps, small families first: most faults show in one of them."""
 FAULTS = (
     *matching.FAULTS,
-    *requests.FAULTS,
+    *arguments.FAULTS,
+    *clashes.FAULTS,
+    *deassigns.FAULTS,
     *guest.FAULTS,
     *life.FAULTS,
     *pv_mmio.FAULTS,

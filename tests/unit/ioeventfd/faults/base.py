@@ -70,3 +70,11 @@ def siblings(device: Device, run: Run) -> list[Device]:
     """Return all devices at the address of one, in the order of their assign."""
     at = (device.bus, device.address)
     return [each for each in run.vm.ioeventfds if (each.bus, each.address) == at]
+
+
+def same_spot(old: Device, new: Device) -> bool:
+    return (old.bus, old.address) == (new.bus, new.address)
+
+
+def low_bytes(value: int, length: int) -> int:
+    return value & (1 << 8 * length) - 1
