@@ -26,7 +26,7 @@ SHEBANG: Final = b"#!/usr/bin/env python3\n"
 DISTRIBUTIONS: Final = ("ioctl-opt", "pyelftools", "rich")
 """Runtime dependencies. What rich needs for Markdown and for source text is left out: kvmabi draws
 neither, and rich imports it only then."""
-DATA: Final = (".elf", ".json", ".typed")
+DATA: Final = (".elf", ".h", ".json", ".txt", ".typed")
 MAIN: Final = """\
 import sys
 

@@ -6,27 +6,18 @@ from dataclasses import dataclass
 
 from kvmabi.abi import snapshot
 from kvmabi.abi.facts import Facts
-from kvmabi.errors import AbiError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Snapshots (name, facts by architecture), the oldest first.
-
-    There are none in an installed package, which then has no history to tell.
-    """
+    """Snapshots (name, facts by architecture), the oldest first."""
 
     snapshots: tuple[tuple[str, dict[str, Facts]], ...]
 
     @classmethod
     def load(cls) -> History:
-        """The snapshots of this repository."""
-        try:
-            names = sorted(snapshot.names(), key=_version)
-            loaded = [(name, dict(snapshot.load(name).facts)) for name in names]
-        except (OSError, AbiError, UsageError):
-            return cls(())
-        return cls(tuple(loaded))
+        """The snapshots that kvmabi brings along; AbiError where one is damaged."""
+        return cls(tuple((name, snapshot.load(name).facts) for name in snapshot.names()))
 
     def since(self, name: str, field: str = "") -> str:
         """The oldest snapshot that has a name or a record's field, on any architecture; "" if none.
@@ -50,10 +41,6 @@ class History:
         }
         found = {path: self.since(name, path) for path in paths}
         return {path: version for path, version in found.items() if version != start}
-
-
-def _version(name: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in name.split(".") if part.isdigit())
 
 
 def _has(facts: Facts, name: str, field: str) -> bool:

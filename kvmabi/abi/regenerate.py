@@ -22,8 +22,10 @@ from kvmabi.headersets.installed import COMMON
 from kvmabi.headersets.origin import Origin, Source, series_of
 
 OVERLAYS: Final = ("pv-mmio.h",)
-SOURCES: Final = "linux_headers/sources.json"
-SNAPSHOTS: Final = "linux_headers/snapshots"
+SOURCES: Final = "kvmabi/linux_headers/sources.json"
+SNAPSHOTS: Final = "kvmabi/linux_headers/snapshots"
+_PROJECT: Final = "pyproject.toml"
+"""A checkout has it beside the package; where kvmabi is installed, there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,18 @@ def generate(source: Source, root: Path) -> Generated:
 
 def overlay_sources(root: Path) -> list[SourceFile]:
     """The overlays of the repository; UsageError if the folder is no repository of kvmabi."""
-    folder = root / "linux_headers" / "overlays"
+    folder = root / "kvmabi" / "linux_headers" / "overlays"
+    if not (root / _PROJECT).is_file():
+        raise UsageError(
+            f"{root} is no checkout of kvmabi: it has no {_PROJECT} (--root names one)"
+        )
     try:
         return [
             source_from_bytes((folder / name).read_bytes(), OVERLAY_PREFIX + name)
             for name in OVERLAYS
         ]
     except OSError:
-        raise UsageError(f"{root} is no checkout of kvmabi: it has no {folder.name}") from None
+        raise UsageError(f"{root} is no checkout of kvmabi: {folder} lacks an overlay") from None
 
 
 def current_version(root: Path) -> str:

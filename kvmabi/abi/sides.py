@@ -22,7 +22,7 @@ from kvmabi.headersets.origin import Source
 from kvmabi.headersets.sources import FORMS, NoSource, open_source
 from kvmabi.headersets.store import HeaderSet, default_store
 
-OVERLAYS: Final = snapshot.FOLDER.parent / "overlays"
+OVERLAYS: Final = snapshot.HEADERS / "overlays"
 SIDE_FORMS: Final = f"a snapshot's name, {FORMS}, each with +OVERLAY behind it if wanted"
 
 
@@ -105,12 +105,13 @@ def _own(text: str, store: Path) -> tuple[SourceFile, ...]:
 
 def overlay_source(name: str) -> SourceFile:
     """An overlay of ours by its name, or of a file; UsageError if there is none."""
-    ours = OVERLAYS / f"{name}.h"
-    path = ours if ours.is_file() else Path(name)
+    kept = OVERLAYS / f"{name}.h"
+    path = kept if kept.is_file() else Path(name)
     try:
         return source_from_bytes(path.read_bytes(), f"{OVERLAY_PREFIX}{path.name}")
     except OSError:
-        known = ", ".join(sorted(one.stem for one in OVERLAYS.glob("*.h")))
+        ours = OVERLAYS.iterdir() if OVERLAYS.is_dir() else ()
+        known = ", ".join(sorted(Path(one.name).stem for one in ours)) or "none"
         raise UsageError(f"{name!r} is no overlay and no file; there are: {known}") from None
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import PurePath
 from typing import Any, Final, Literal, cast
 
 from kvmabi.abi.facts import (
@@ -23,7 +25,9 @@ from kvmabi.abi.facts import (
 from kvmabi.arch import ARCHITECTURES
 from kvmabi.errors import AbiError, UsageError
 
-FOLDER: Final = Path(__file__).resolve().parents[2] / "linux_headers" / "snapshots"
+HEADERS: Final[Traversable] = resources.files("kvmabi") / "linux_headers"
+"""Data of the package, which may be in an archive: snapshots, overlays, and where they are from."""
+FOLDER: Final = HEADERS / "snapshots"
 _LETTERS: Final = {name[0]: name for name in ARCHITECTURES}
 
 
@@ -150,13 +154,16 @@ class Snapshot:
     absent: dict[str, str]
 
 
-def names(folder: Path = FOLDER) -> list[str]:
+def names(folder: Traversable = FOLDER) -> list[str]:
     """The names of the snapshots that are kept, oldest first."""
-    found = [path.stem for path in folder.glob("*.json")]
+    if not folder.is_dir():
+        return []
+    files = [PurePath(one.name) for one in folder.iterdir()]
+    found = [path.stem for path in files if path.suffix == ".json"]
     return sorted(found, key=lambda name: [int(part) for part in name.split(".") if part.isdigit()])
 
 
-def load(name: str, overlays: Iterable[str] = (), folder: Path = FOLDER) -> Snapshot:
+def load(name: str, overlays: Iterable[str] = (), folder: Traversable = FOLDER) -> Snapshot:
     """The snapshot of a name ("6.1"), with overlays ("pv-mmio"); UsageError if there is none."""
     if name not in names(folder):
         known = ", ".join(names(folder)) or "none"
@@ -182,5 +189,5 @@ def _architectures(line: str) -> list[str]:
     return [_LETTERS[letter] for letter in line[: len(_LETTERS)] if letter != "-"]
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Traversable) -> list[str]:
     return path.read_text("utf-8").splitlines()

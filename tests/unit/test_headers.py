@@ -153,7 +153,9 @@ def test_what_cannot_be_compared_is_said(run: Run, tree: Path) -> None:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     top = tmp_path / "checkout"
-    shutil.copytree(TOP / "linux_headers" / "overlays", top / "linux_headers" / "overlays")
+    overlays = Path("kvmabi", "linux_headers", "overlays")
+    shutil.copytree(TOP / overlays, top / overlays)
+    (top / "pyproject.toml").touch()
     return top
 
 
@@ -162,7 +164,7 @@ def test_an_update_writes_says_what_changed_and_is_then_up_to_date(
 ) -> None:
     update = ("headers", "update", tree, "--root", root)
     assert run(*update, "--check")[0] == 1
-    assert not (root / "kvmabi").exists()
+    assert not (root / "kvmabi" / "uapi").exists()
     code, out, _ = run(*update)
     assert code == 0
     assert "kvmabi/uapi/x86.py: written" in out
@@ -182,9 +184,9 @@ def test_an_older_kernel_gets_a_snapshot_and_no_modules(run: Run, tree: Path, ro
     older = write_tree(tree.with_name("older"), sublevel=1)
     (older / "Makefile").write_text("VERSION = 5\nPATCHLEVEL = 8\nSUBLEVEL = 1\n")
     out = run("headers", "update", older, "--root", root)[1]
-    assert "linux_headers/snapshots/5.8.txt: written" in out
+    assert "kvmabi/linux_headers/snapshots/5.8.txt: written" in out
     assert "uapi" not in out
-    assert snapshot.names(root / "linux_headers/snapshots") == ["5.8", "9.8"]
+    assert snapshot.names(root / "kvmabi/linux_headers/snapshots") == ["5.8", "9.8"]
 
 
 def test_an_imported_set_is_imported_again_from_where_it_came(

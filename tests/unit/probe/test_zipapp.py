@@ -37,6 +37,16 @@ def test_it_runs_without_any_site_packages(archive: Path) -> None:
     assert "Substrate" in shown.stdout
 
 
+def test_snapshots_and_overlays_are_in_it(archive: Path) -> None:
+    # api.rst: KVM_PRE_FAULT_MEMORY came with 6.11, and 6.12 is the first snapshot after it.
+    assert "since 6.12" in run(archive, "abi", "show", "KVM_PRE_FAULT_MEMORY").stdout
+    done = run(archive, "abi", "diff", "6.1", "7.2", "--arch", "x86")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "Linux 6.1.176 -> Linux 7.2" in done.stdout
+    done = run(archive, "abi", "diff", "6.12", "6.12+pv-mmio")
+    assert "KVM_IOEVENTFD_VALID_FLAG_MASK changed: 0x1f -> 0x3f" in done.stdout
+
+
 def test_an_interpreter_without_site_packages_has_nothing_of_it() -> None:
     command = [sys.executable, "-S", "-I", "-c", "import rich"]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
