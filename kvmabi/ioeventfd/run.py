@@ -77,7 +77,7 @@ class Supervisor:
         self._suspects: deque[int] = deque()
         self._hung_before: dict[int, float] = {}
         self._barren_ends = 0
-        self._looked = time.monotonic()
+        self._looked = self._judge_at = time.monotonic()
         self._standstills: list[tuple[float, float]] = []
         self._selector = selectors.DefaultSelector()
 
@@ -94,9 +94,10 @@ class Supervisor:
                 self._feed()
                 for key, _ in self._selector.select(TICK_S):
                     yield self._collect(key.data)
-                self._mind_the_clock()
-                for worker in self._workers():
-                    yield self._give_up_overdue(worker)
+                if self._mind_the_clock():
+                    for worker in self._workers():
+                        yield self._give_up_overdue(worker)
+                yield []
         finally:
             with interrupts_held():
                 for worker in self._workers():
@@ -186,11 +187,16 @@ class Supervisor:
             return f"nothing came back, and then the worker process was lost in this case: {how}"
         return f"the worker process was lost 2 times in this case: {how}"
 
-    def _mind_the_clock(self) -> None:
+    def _mind_the_clock(self) -> bool:
+        """Note a standstill, and return whether it is time to look for overdue cases again."""
         now = time.monotonic()
         if now - self._looked > STANDSTILL_S:
             self._standstills.append((now, now - self._looked))
         self._looked = now
+        if now < self._judge_at:
+            return False
+        self._judge_at = now + TICK_S
+        return True
 
     def _age(self, since: float, now: float) -> float:
         """Return for how many seconds a case has been played, standstills left out."""
