@@ -43,7 +43,7 @@ def mixed_length(old: Device, new: Device) -> bool:
     return (old.length == 0) != (new.length == 0)
 
 
-FAMILIES: Final = ("pair", "clash-several", "phase")
+FAMILIES: Final = ("clash-several", "pair")
 """Where most of these show."""
 
 _ROWS: Final = (

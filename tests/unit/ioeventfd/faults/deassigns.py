@@ -119,7 +119,7 @@ def keeping(when: Callable[[Vm, Device], object]) -> type[FakeKvm]:
     )
 
 
-FAMILIES: Final = ("one-removed", "phase", "fd")
+FAMILIES: Final = ("one-removed", "eventfd-shared", "fd", "pair")
 """Where most of these show."""
 
 DEASSIGNS: Final = (
