@@ -8,8 +8,14 @@ needs a compiler. `kvmabi.guest.mailbox` is the layout of the memory that guest 
 from importlib.resources import files
 
 IMAGE_NAME = "exerciser.elf"
+BENCH_NAME = "bench.elf"
 
 
 def exerciser_image() -> bytes:
     """The built guest, an ELF file."""
     return files(__name__).joinpath(IMAGE_NAME).read_bytes()
+
+
+def bench_image() -> bytes:
+    """The built bench guest: a multiboot image, an ELF32 file."""
+    return files(__name__).joinpath(BENCH_NAME).read_bytes()
