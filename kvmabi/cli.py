@@ -59,6 +59,7 @@ VERBS: Final = (
     Verb("probe", "kvmabi.probe", "report what this kernel's KVM offers, by name"),
     Verb("matrix", "kvmabi.matrix", "check every ioeventfd promise of this kernel, case by case"),
     Verb("guest", "kvmabi.run_guest", "boot a multiboot image beside pci-testdev"),
+    Verb("bench", "kvmabi.bench", "measure what a write to a device costs a guest"),
     Verb("lab", "kvmabi.lab.__main__", "run any verb inside another kernel, without KVM hardware"),
     Verb("headers", "kvmabi.headers", "import kernel headers, and regenerate what is kept of them"),
     Verb("abi", "kvmabi.abi.__main__", "show KVM's ABI of every architecture, and prove it"),

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # ioeventfd: the promises' texts and the cases' ids, which touch no device
     "lab": {"errors", "arch", "header", "abi", "ioeventfd", "results"},
     # abi: the running kernel's BTF is compared with the built-in ABI
+    "benching": {"errors", "arch", "uapi", "kvm", "guest", "vmm"},
     "probing": {"errors", "arch", "abi", "uapi", "kvm", "guest", "vmm", "ioeventfd"},
 }
 """Which parts a part may import; every part may import itself and the package's version."""

@@ -1,0 +1,77 @@
+"""The bench guest on our own machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+from kvmabi.benching.extra import ROW_PORT, ROW_PORTS, Extra, Extras
+from kvmabi.benching.rows import Measured, parse
+from kvmabi.errors import GuestTimeout
+from kvmabi.guest import bench_image
+from kvmabi.kvm import System
+from kvmabi.vmm.pc import PcConfig, PcMachine
+from kvmabi.vmm.pc.loop import serve_exits
+from kvmabi.vmm.pc.machine import Loop
+
+if TYPE_CHECKING:
+    from kvmabi.vmm.doorbell import Registration
+
+DEADLINE_S: Final = 120.0
+VMCALL_DEADLINE_S: Final = 2.0
+NAME: Final = "bench"
+
+
+def run_standard(
+    system: System, words: str, how: dict[str, str], loop: Loop = serve_exits
+) -> list[Measured]:
+    """The rows of these words; `how` gets how the pv tests were registered, by row."""
+
+    def note(bar: str) -> Callable[[str, list[Registration]], None]:
+        def started(name: str, registrations: list[Registration]) -> None:
+            for one in registrations:
+                if one.doorbell.pv:
+                    how[f"{name}:{bar}"] = one.how
+
+        return started
+
+    said = bytearray()
+    with PcMachine(system, bench_image(), PcConfig(name=NAME, append=words), said.extend) as pc:
+        pc.testdev.memory.started = note("pci-mem")
+        pc.testdev.io.started = note("pci-io")
+        pc.run(DEADLINE_S, loop)
+    return parse(said.decode("ascii", "replace"))
+
+
+def why_no_vmcall(system: System) -> str:
+    """Why the guest's hypercall cannot be measured here; empty where it can."""
+    said = bytearray()
+    config = PcConfig(name=NAME, append="samples=1 warmup=1 vmcall")
+    with PcMachine(system, bench_image(), config, said.extend) as pc:
+        try:
+            pc.run(VMCALL_DEADLINE_S)
+        except GuestTimeout:
+            return f"it does not return from KVM_RUN within {VMCALL_DEADLINE_S:g} s"
+    return ""
+
+
+def run_extra(system: System, samples: str, extras: list[Extra]) -> list[Measured]:
+    """The extra rows, each with what its eventfd, or its exits, have counted."""
+    words = " ".join([samples, "nothing", *(one.word for one in extras)])
+    said = bytearray()
+    config = PcConfig(cpus=max(one.cpus for one in extras), name=NAME, append=words)
+    with ExitStack() as stack:
+        pc = stack.enter_context(PcMachine(system, bench_image(), config, said.extend))
+        players = stack.enter_context(Extras(pc, extras, first_row=1))
+        pc.pio.attach(ROW_PORT, ROW_PORTS, players)
+        pc.run(DEADLINE_S)
+        overhead, *rows = parse(said.decode("ascii", "replace"))
+        return [overhead, *players.counted(rows)]
+
+
+def standard_words(samples: int, warmup: int, *names: str) -> str:
+    """The command line for these rows."""
+    words = " ".join((f"samples={samples}", f"warmup={warmup}", *names))
+    return re.sub(r"\s+", " ", words).strip()

@@ -1,0 +1,174 @@
+"""One bench: the sides in turn, round by round, and where all of it ran."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from kvmabi.benching import machine, qemu
+from kvmabi.benching.cloop import ROWS as C_ROWS
+from kvmabi.benching.cloop import make_c_loop
+from kvmabi.benching.extra import extra_rows
+from kvmabi.benching.rows import OVERHEAD, PLAIN_ROWS, TESTDEV_ROWS, VMCALL, Row, merge
+from kvmabi.errors import GuestError
+from kvmabi.kvm import Host, System, describe_host
+
+OURS: Final = "kvmabi"
+QEMU: Final = "qemu"
+C_LOOP: Final = "C loop"
+EMULATORS: Final = ("TCG", "Bochs", "bochs")
+"""What CPU model or firmware say where the kernel itself runs in an emulator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to measure."""
+
+    rounds: int
+    samples: int
+    warmup: int
+    against_qemu: bool
+    extra: bool
+
+
+@dataclass(slots=True)
+class Bench:
+    """All that was measured, and where."""
+
+    host: Host
+    tsc_khz: int
+    plan: Plan
+    load: tuple[float, float]
+    """The load average of a minute, at the start and at the end."""
+    qemu_version: str = ""
+    sides: dict[str, dict[str, Row]] = field(default_factory=dict)
+    emulated: str = ""
+    """What makes it look as if the kernel ran in an emulator; empty where nothing does."""
+
+    def ns(self, cycles: float) -> float:
+        """Cycles of the guest's time-stamp counter in nanoseconds."""
+        return cycles * 1e6 / self.tsc_khz
+
+    def ratio(self, name: str, side: str = OURS) -> float | None:
+        """A row's cycles as a share of QEMU's; None where one has none."""
+        ours, theirs = self.sides[side].get(name), self.sides.get(QEMU, {}).get(name)
+        if ours is None or theirs is None or not ours.rounds or not theirs.rounds:
+            return None
+        reference = theirs.cycles()
+        return ours.cycles() / reference if reference else None
+
+    @property
+    def void(self) -> list[str]:
+        """The rows of ours in which writes were lost, or counted twice."""
+        return [row.name for row in self.sides[OURS].values() if row.void]
+
+
+def run_bench(plan: Plan, tell: Callable[[str], None]) -> Bench:
+    """Measure; `tell` hears what is being done. Raises KvmUnavailable, ToolMissing, GuestError."""
+    before = os.getloadavg()[0]
+    version = qemu.version() if plan.against_qemu else ""
+    host = describe_host()
+    ours: dict[str, Row] = {}
+    sides = {OURS: ours}
+    with System.open() as system:
+        tell("vmcall: does it return?")
+        no_vmcall = machine.why_no_vmcall(system)
+        names = (OVERHEAD, *([] if no_vmcall else [VMCALL]), *PLAIN_ROWS, *TESTDEV_ROWS)
+        if no_vmcall:
+            ours[VMCALL] = Row(VMCALL, skipped=no_vmcall)
+        words = machine.standard_words(plan.samples, plan.warmup, *names)
+        for number in range(1, plan.rounds + 1):
+            at = f"round {number} of {plan.rounds}"
+            tell(f"{at}: {OURS}")
+            how: dict[str, str] = {}
+            merge(ours, machine.run_standard(system, words, how), counts_signals=True)
+            for name, way in how.items():
+                ours[name].how = way
+            if plan.against_qemu:
+                tell(f"{at}: {QEMU}")
+                merge(sides.setdefault(QEMU, {}), qemu.run_qemu(words), counts_signals=False)
+            tell(f"{at}: {C_LOOP}")
+            _run_c(system, plan, sides)
+            if plan.extra:
+                tell(f"{at}: {OURS}, beyond the series")
+                samples = f"samples={plan.samples} warmup={plan.warmup}"
+                extra = machine.run_extra(system, samples, extra_rows())
+                merge(ours, extra[1:], counts_signals=True)
+                _give_overhead(ours, extra[0].median, [one.name for one in extra[1:]])
+        khz = _tsc_khz(system)
+    load = (before, os.getloadavg()[0])
+    return Bench(host, khz, plan, load, version, sides, why_emulated(host))
+
+
+def _give_overhead(rows: dict[str, Row], overhead: int, names: list[str]) -> None:
+    for name in names:
+        rows[name].overheads[-1] = overhead
+
+
+def _run_c(system: System, plan: Plan, sides: dict[str, dict[str, Row]]) -> None:
+    made = make_c_loop()
+    if made is None:
+        return
+    loop, counts = made
+    words = machine.standard_words(plan.samples, plan.warmup, OVERHEAD, *TESTDEV_ROWS)
+    measured = machine.run_standard(system, words, {}, loop)
+    wanted = [one for one in measured if one.name in (OVERHEAD, *C_ROWS)]
+    expected = tuple(one.made for one in wanted if one.name in C_ROWS)
+    if counts() != expected:
+        raise GuestError(f"the C loop counted {counts()} writes of {expected}")
+    counted = [replace(one, count=None) for one in wanted]  # the device has not seen any
+    merge(sides.setdefault(C_LOOP, {}), counted, counts_signals=True)
+
+
+def _tsc_khz(system: System) -> int:
+    with system.create_vm() as vm, vm.create_vcpu(0) as vcpu:
+        return vcpu.tsc_khz()
+
+
+def why_emulated(host: Host, root: Path = Path("/")) -> str:
+    """What says that this kernel runs in an emulator; empty where nothing does."""
+    said = [host.cpu_model]
+    for name in ("sys_vendor", "bios_vendor", "product_name"):
+        path = root / "sys/class/dmi/id" / name
+        said += [path.read_text(errors="replace").strip()] if path.is_file() else []
+    return next((text for text in said if any(one in text for one in EMULATORS)), "")
+
+
+def to_json(bench: Bench) -> dict[str, Any]:
+    """All figures, as one JSON object; cycles are without what measuring takes."""
+    return {
+        "type": "bench",
+        "schema": 1,
+        "host": asdict(bench.host),
+        "emulated": bench.emulated,
+        "tsc_khz": bench.tsc_khz,
+        "tsc_source": "KVM_GET_TSC_KHZ",
+        "load": list(bench.load),
+        "qemu": bench.qemu_version,
+        "plan": asdict(bench.plan),
+        "sides": {
+            side: {row.name: _row_json(bench, side, row) for row in rows.values()}
+            for side, rows in bench.sides.items()
+        },
+    }
+
+
+def _row_json(bench: Bench, side: str, row: Row) -> dict[str, Any]:
+    if row.skipped:
+        return {"skipped": row.skipped}
+    return {
+        "cycles": row.cycles(),
+        "ns": round(bench.ns(row.cycles()), 1),
+        "least": row.cycles("least"),
+        "p99": row.cycles("p99"),
+        "mean": row.cycles("mean"),
+        "spread": round(row.spread, 4),
+        "noisy": row.noisy,
+        "how": row.how,
+        "void": row.void,
+        "ratio_to_qemu": bench.ratio(row.name, side) if side != QEMU else None,
+        "rounds": [asdict(one) for one in row.rounds],
+    }

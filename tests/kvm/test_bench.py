@@ -1,0 +1,108 @@
+"""The bench on the real KVM: every row is there, and every write was counted once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from kvmabi import cli
+from kvmabi.benching import extra, machine
+from kvmabi.benching.cloop import ROWS as C_ROWS
+from kvmabi.benching.cloop import make_c_loop
+from kvmabi.benching.rows import OVERHEAD, SERIES_2013, check_count
+from kvmabi.errors import GuestError
+from kvmabi.kvm import System
+
+pytestmark = pytest.mark.kvm
+
+TESTDEV = [name for name in SERIES_2013 if ":pci-" in name]
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    with System.open() as opened:
+        yield opened
+
+
+def words(*names: str, samples: int = 40) -> str:
+    return machine.standard_words(samples, 10, *names)
+
+
+def test_every_row_of_the_series_is_measured_and_every_write_counted(system) -> None:
+    how: dict[str, str] = {}
+    names = (OVERHEAD, "cpuid", "inl_from_pmtimer", "outl_to_kernel", "pci-mem", "pci-io")
+    rows = machine.run_standard(system, words(*names), how)
+    assert [row.name for row in rows] == [*names[:4], *TESTDEV]
+    for row in rows[4:]:
+        assert row.made == row.count == 50
+        assert 0 < row.least <= row.p25 <= row.median <= row.p75 <= row.p99 <= row.most
+        assert not check_count(row, counts_signals=True)
+    assert set(how) == {"mmio-pv-eventfd:pci-mem", "portio-pv-eventfd:pci-io"}
+    assert set(how.values()) <= {"any-length", "pv-mmio"}
+
+
+def test_extra_rows_count_what_was_written(system) -> None:
+    rows = [row for row in extra.extra_rows() if row.nth <= 10]
+    found = machine.run_extra(system, "samples=20 warmup=5", rows)
+    assert [one.name for one in found] == [OVERHEAD, *(row.name for row in rows)]
+    for one, row in zip(found[1:], rows, strict=True):
+        assert one.count == one.made
+        assert one.made == 25 if row.cpus == 1 else one.made > 25
+
+
+def test_a_signal_too_many_is_seen(system, monkeypatch) -> None:
+    real = extra.os.eventfd_read
+    monkeypatch.setattr(extra.os, "eventfd_read", lambda fd: real(fd) + 1)
+    rows = [row for row in extra.extra_rows() if row.name == "mmio-wildcard-eventfd-w4"]
+    _, one = machine.run_extra(system, "samples=20 warmup=5", rows)
+    assert "26 of 25 counted" in check_count(one, counts_signals=True)
+
+
+def test_a_write_that_exits_past_its_eventfd_is_seen(system, monkeypatch) -> None:
+    assign = extra.KvmRegistrar.assign
+
+    def elsewhere(self, bus, address, doorbell):
+        return assign(self, bus, address + 64, doorbell)
+
+    monkeypatch.setattr(extra.KvmRegistrar, "assign", elsewhere)
+    rows = [row for row in extra.extra_rows() if row.name == "portio-wildcard-eventfd-w1"]
+    _, one = machine.run_extra(system, "samples=20 warmup=5", rows)
+    assert one.count == -1
+    assert check_count(one, counts_signals=True)
+
+
+def test_the_c_loop_counts_what_the_device_does_not_see(system) -> None:
+    made = make_c_loop()
+    if made is None:
+        pytest.skip("no C compiler is here")
+    loop, counts = made
+    rows = machine.run_standard(system, words("pci-mem", "pci-io"), {}, loop)
+    by_name = {row.name: row for row in rows}
+    assert counts() == (50, 50)
+    assert [by_name[name].count for name in C_ROWS] == [0, 0]
+    assert by_name["mmio-wildcard-eventfd:pci-mem"].count == 50
+
+
+def test_a_guest_without_its_end_is_an_error(system, monkeypatch) -> None:
+    def ends_at_once(pc, deadline_s: float, loop) -> int:
+        return 1
+
+    monkeypatch.setattr(machine.PcMachine, "run", ends_at_once)
+    with pytest.raises(GuestError, match="did not come to its end"):
+        machine.run_standard(system, words("cpuid"), {})
+
+
+def test_the_verb_prints_the_series_form_and_writes_json_and_a_picture(tmp_path, capfd) -> None:
+    out, picture = tmp_path / "bench.json", tmp_path / "bench.svg"
+    small = ["--rounds", "1", "--samples", "20", "--warmup", "5", "--series", "--plain"]
+    assert cli.main(["bench", *small, "--json", str(out), "--plot", str(picture)]) == 0
+    text, notes = capfd.readouterr()
+    names = [line.split()[0] for line in text.splitlines()]
+    assert names == ["vmcall", "cpuid", "inl_from_pmtimer", "outl_to_kernel", *TESTDEV]
+    assert "TSC" in notes
+    body = json.loads(out.read_text())
+    assert body["tsc_khz"] > 0
+    assert not any(row.get("void") for row in body["sides"]["kvmabi"].values())
+    assert picture.read_text().startswith("<svg")
