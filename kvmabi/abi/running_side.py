@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from kvmabi import arch
 from kvmabi.abi import btf
 from kvmabi.abi.btf_types import running_kernel
 from kvmabi.abi.diff.fields import FieldDiff
-from kvmabi.abi.facts import ConstantFact, Facts, RecordFact, record_fact
+from kvmabi.abi.facts import ConstantFact, Facts, FieldFact, RecordFact, record_fact
 from kvmabi.abi.model import Record
 from kvmabi.abi.sides import Side
 from kvmabi.errors import UsageError
@@ -38,6 +39,18 @@ def running_sides(other: Side, folder: Path = btf.FOLDER) -> tuple[Side, Side, s
     if name not in other.facts:
         raise UsageError(f"{other.label} has no {name}, which this kernel runs on")
     facts = other.facts[name]
+    ours, theirs = shared_facts(facts, folder)
+    wanted = sum(fact.kind == "enumerator" for fact in facts.constants.values())
+    note = (
+        f"BTF has no macros and no ioctls: compared are {len(ours.records)} of {len(facts.records)}"
+        f" structs and {len(ours.constants)} of {wanted} enumerators, those that this kernel has"
+    )
+    running = Side("the running kernel", {name: ours}, {})
+    return running, replace(other, facts={name: theirs}), note
+
+
+def shared_facts(facts: Facts, folder: Path = btf.FOLDER) -> tuple[Facts, Facts]:
+    """(the running kernel's facts, these facts): records and enumerators that both have."""
     kernel = running_kernel(folder)
     known = [types.records(list(facts.records)) for types in kernel]
     shared = {one: _shared(one, record) for one, record in facts.records.items()}
@@ -55,12 +68,7 @@ def running_sides(other: Side, folder: Path = btf.FOLDER) -> tuple[Side, Side, s
         {one: facts.constants[one] for one in constants},
         {}, {}, {},
     )  # fmt: skip
-    note = (
-        f"BTF has no macros and no ioctls: compared are {len(records)} of {len(facts.records)}"
-        f" structs and {len(values)} of {len(wanted)} enumerators, those that this kernel has"
-    )
-    running = Side("the running kernel", {name: ours}, {})
-    return running, replace(other, facts={name: theirs}), note
+    return ours, theirs
 
 
 def _shared(name: str, record: RecordFact) -> RecordFact:
@@ -79,14 +87,21 @@ def _best(name: str, other: RecordFact, found: Sequence[Record]) -> RecordFact |
 def _tidied(name: str, fact: RecordFact, other: RecordFact) -> RecordFact:
     """Without what only the kernel's own view has, or BTF cannot tell.
 
-    BTF knows no alignment, no dimensions of an array, and not whether plain char has a sign.
+    BTF knows no alignment, no dimensions of an array, and the kernel's plain char has no sign.
     """
     fields = {}
     for path, field in fact.fields.items():
         shown = path.replace(_UNSAFE, "")
         theirs = other.fields.get(shown)
-        alike = theirs is not None and theirs.bits == field.bits and field.shape.endswith("]")
+        alike = theirs is not None and _flat(theirs) == _flat(field)
         fields[shown] = replace(field, shape=theirs.shape) if alike and theirs else field
     own = _shared(name, replace(fact, fields=fields, alignment=other.alignment))
     # A flexible array for programs may have a length for the kernel, and the record with it.
     return replace(own, size=other.size) if len(own.fields) < len(fields) else own
+
+
+def _flat(field: FieldFact) -> tuple[str, int, int]:
+    """An array's element, its number of elements, and its bits; other types are as they are."""
+    element, *dimensions = field.shape.replace("]", "").split("[")
+    plain = "u8" if dimensions and element == "i8" else element
+    return plain, prod(int(one or 0) for one in dimensions), field.bits

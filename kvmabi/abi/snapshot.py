@@ -7,6 +7,7 @@ s390). An overlay is a file of the lines that it adds ("+") and takes away ("-")
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -160,7 +161,25 @@ def names(folder: Traversable = FOLDER) -> list[str]:
         return []
     files = [PurePath(one.name) for one in folder.iterdir()]
     found = [path.stem for path in files if path.suffix == ".json"]
-    return sorted(found, key=lambda name: [int(part) for part in name.split(".") if part.isdigit()])
+    return sorted(found, key=numbers)
+
+
+def nearest(release: str, folder: Traversable = FOLDER) -> str:
+    """The newest snapshot that is not newer than a kernel's release, or else the oldest.
+
+    What an older kernel promised, a newer one keeps; so such a snapshot holds word for word.
+    AbiError where no snapshot is kept.
+    """
+    known = names(folder)
+    if not known:
+        raise AbiError("kvmabi was installed without snapshots of older kernels")
+    fitting = [name for name in known if numbers(name) <= numbers(release)]
+    return fitting[-1] if fitting else known[0]
+
+
+def numbers(release: str) -> list[int]:
+    """Version and patch level of a release ("6.18.44-fc")."""
+    return [int(part) for part in re.findall(r"\d+", release)[:2]]
 
 
 def load(name: str, overlays: Iterable[str] = (), folder: Traversable = FOLDER) -> Snapshot:

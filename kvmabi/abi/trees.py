@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kvmabi.abi.build import read_abi
 from kvmabi.arch import Architecture
 from kvmabi.header import HeaderTree
 from kvmabi.headersets.collect import collect
@@ -15,7 +14,7 @@ from kvmabi.headersets.installed import COMMON
 from kvmabi.headersets.sources import open_source, ziglang_folder
 from kvmabi.headersets.store import default_store
 
-__all__ = ["header_version", "named_trees", "ziglang_folder", "ziglang_tree"]
+__all__ = ["named_trees", "ziglang_folder", "ziglang_tree"]
 
 
 def ziglang_tree(architecture: Architecture) -> HeaderTree:
@@ -46,14 +45,3 @@ def named_trees(
             for one in architectures
             if one.name in collected.architectures
         }
-
-
-def header_version(tree: HeaderTree, architecture: Architecture) -> str:
-    """The kernel version that a tree says it is ("7.2"), "" where it says none."""
-    if tree.find("linux/version.h") is None:
-        return ""
-    macros = read_abi(tree, architecture, includes=("linux/version.h",)).macros
-    code = macros.get("LINUX_VERSION_CODE")
-    if code is None or not isinstance(code.value, int):
-        return ""
-    return f"{code.value >> 16}.{code.value >> 8 & 0xFF}"

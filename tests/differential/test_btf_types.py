@@ -13,6 +13,7 @@ from kvmabi.abi import btf
 from kvmabi.abi.btf_types import BtfTypes
 from kvmabi.abi.build import read_abi
 from kvmabi.abi.emit import needed_records
+from kvmabi.abi.facts import facts_of
 from kvmabi.abi.running import compare_running
 
 ORDERS = {"bpfel": "x86", "bpfeb": "s390"}
@@ -37,7 +38,7 @@ def test_clangs_btf_of_all_records(tree_of, tmp_path, target):
     abi = read_abi(tree, architecture)
     records = [r for r in needed_records(abi) if r.tag and r.size]
     write_btf(tmp_path, target, tree, records)
-    result = compare_running(abi, tmp_path)
+    result = compare_running(facts_of(abi), tmp_path)
     assert [str(difference) for difference in result.differences] == []
     assert result.counts["record sizes"] >= 2 * 80
     assert result.counts["field places"] > 1500
@@ -50,7 +51,7 @@ def test_clangs_btf_of_other_headers_differs(tree_of, tmp_path):
     records = [r for r in needed_records(abi) if r.tag == "kvm_regs"]
     write_btf(tmp_path, "bpfel", tree_of(arch.X86), records)
     other = read_abi(tree_of(arch.ARM64), arch.ARM64)
-    found = compare_running(other, tmp_path).differences
+    found = compare_running(facts_of(other), tmp_path).differences
     assert ("kvm_regs", "size") in {(d.subject, d.fact) for d in found}
 
 
@@ -59,7 +60,7 @@ def test_clangs_btf_of_other_headers_differs(tree_of, tmp_path):
 )
 def test_the_running_kernels_ioeventfd(tree_of):
     host = arch.host()
-    result = compare_running(read_abi(tree_of(host), host))
+    result = compare_running(facts_of(read_abi(tree_of(host), host)))
     assert result.counts["record sizes"] > 50
     # A struct that has not changed since 2009.
     assert not [d for d in result.differences if d.subject.startswith("kvm_ioeventfd.")]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kvmabi import arch
-from kvmabi.abi import proof_functions
+from kvmabi.abi import proof_functions, snapshot
 from kvmabi.abi.build import read_abi
 from kvmabi.abi.commands import options
 from kvmabi.abi.compare import Comparison
@@ -19,7 +19,8 @@ from kvmabi.abi.model import Abi
 from kvmabi.abi.module_check import compare_module
 from kvmabi.abi.proof import Proof
 from kvmabi.abi.running import compare_running
-from kvmabi.abi.trees import header_version, named_trees, ziglang_folder, ziglang_tree
+from kvmabi.abi.sides import SIDE_FORMS, read_host_side
+from kvmabi.abi.trees import named_trees, ziglang_folder, ziglang_tree
 from kvmabi.arch import Architecture
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.header import HeaderTree
@@ -55,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--running",
         action="store_true",
-        help="compare with the types in the running kernel's BTF instead of with a compiler",
+        help="compare with the types in the running kernel's BTF instead of with a compiler;"
+        f" --headers may then be {SIDE_FORMS} (default: the newest snapshot that is not newer)",
     )
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="list what was left out, and why"
@@ -83,12 +85,16 @@ def _run_running(args: argparse.Namespace) -> int:
     host = arch.host()
     if options.architectures(args.arch, [host]) != [host]:
         raise UsageError(f"--running is about this kernel, whose architecture is {host.name}")
-    with named_trees(args.headers or "ziglang", [host]) as trees:
-        results = {host.name: compare_running(read_abi(trees[host], host))}
-        version = header_version(trees[host], host) or "an unnamed version"
+    release = os.uname().release
+    side = read_host_side(args.headers or snapshot.nearest(release))
+    result = compare_running(side.facts[host.name])
     show = options.printer(args.json)
-    show(f"Headers of Linux {version}, and the running kernel {os.uname().release}.")
-    return _report(results, args)
+    chosen = "" if args.headers else " (the newest that kvmabi has and that is not newer)"
+    show(f"The ABI of {side.label}{chosen}, and the running kernel {release}.")
+    code = _report({host.name: result}, args)
+    if result.differences and snapshot.numbers(side.version) != snapshot.numbers(release):
+        show("These are two versions: what differs may be what changed between them.")
+    return code
 
 
 def _report(results: dict[str, Comparison], args: argparse.Namespace) -> int:

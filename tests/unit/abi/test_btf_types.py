@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +15,10 @@ from hypothesis import strategies as st
 from kvmabi import arch
 from kvmabi.abi import btf
 from kvmabi.abi.btf_types import BtfTypes, running_kernel
+from kvmabi.abi.facts import facts_of
 from kvmabi.abi.model import Array, Enum, Pointer, Record, Unknown
 from kvmabi.abi.running import compare_running
+from kvmabi.abi.running_side import shared_facts
 from kvmabi.errors import AbiError
 
 
@@ -103,15 +107,76 @@ def test_compared_with_headers(tmp_path, abi_of):
     struct kvm_other { int x; };
     enum { KVM_ONE = %s, KVM_TWO };
     """
-    same = compare_running(abi_of(text % ("3", "1")), tmp_path)
+    same = compare_running(facts_of(abi_of(text % ("3", "1"))), tmp_path)
     assert same.differences == []
     assert same.counts["field places"] == 3 * 6
     assert {e.subject for e in same.exclusions} >= {"kvm_other", "KVM_TWO"}
-    wrong = compare_running(abi_of(text % ("2", "2")), tmp_path)
+    wrong = compare_running(facts_of(abi_of(text % ("2", "2"))), tmp_path)
     assert {(d.subject, d.fact) for d in wrong.differences} == {
         ("kvm_s", "size"), ("kvm_s.list", "bits"), ("kvm_s.list", "type"),
         ("kvm_s.p", "bit offset"), ("KVM_ONE", "value"),
     }  # fmt: skip
+
+
+def test_an_array_is_compared_by_its_element_and_its_number(tmp_path, abi_of):
+    (tmp_path / "vmlinux").write_bytes(kernel().data())
+    text = """
+    struct kvm_s { int low:3; unsigned high:5; union { unsigned whole; int half; };
+                   %s; void *p __attribute__((packed)); };
+    """
+    for member, facts in (
+        ("unsigned list[3][1]", []),  # BTF knows no dimensions
+        ("unsigned char list[12]", ["type"]),
+        ("unsigned short list[3][2]", ["type"]),
+    ):
+        found = compare_running(facts_of(abi_of(text % member)), tmp_path).differences
+        assert [d.fact for d in found] == facts, member
+
+
+def test_a_count_that_grew_is_left_out_and_one_that_shrank_is_not(tmp_path, abi_of):
+    (tmp_path / "vmlinux").write_bytes(kernel().data())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kvmabi.abi.running.is_count", lambda name: name == "KVM_ONE")
+        grew = compare_running(facts_of(abi_of("enum { KVM_ONE = 0 };")), tmp_path)
+        shrank = compare_running(facts_of(abi_of("enum { KVM_ONE = 2 };")), tmp_path)
+    assert grew.differences == []
+    assert "a count, which grew from 0 to 1" in {e.reason for e in grew.exclusions}
+    assert [d.subject for d in shrank.differences] == ["KVM_ONE"]
+
+
+def verify_running(monkeypatch, folder, release, *arguments):
+    from kvmabi import cli
+
+    uname = SimpleNamespace(release=release, machine=os.uname().machine)
+    monkeypatch.setattr(os, "uname", lambda: uname)
+
+    for name in ("kvmabi.abi.running.shared_facts", "kvmabi.abi.running_side.shared_facts"):
+        monkeypatch.setattr(name, lambda facts, _=None: shared_facts(facts, folder))
+    monkeypatch.setattr(
+        "kvmabi.headersets.sources.importlib.util.find_spec",
+        lambda name: pytest.fail(f"{name} is looked for, and BTF alone is compared"),
+    )
+    return cli.main(["abi", "verify", "--running", *arguments])
+
+
+def test_the_verb_needs_no_compiler_and_names_the_versions(tmp_path, monkeypatch, capsys):
+    maker = kernel()
+    (tmp_path / "vmlinux").write_bytes(maker.data())
+    assert verify_running(monkeypatch, tmp_path, "6.18.44") == 3  # this BTF has nothing of the ABI
+    out = capsys.readouterr().out
+    assert "Linux 6.12.117 (the newest that kvmabi has and that is not newer)" in out
+    assert "running kernel 6.18.44" in out
+
+
+@pytest.mark.parametrize(("release", "said"), [("7.2.1", False), ("6.18.1", True)])
+def test_a_difference_between_versions_is_called_so(tmp_path, monkeypatch, capsys, release, said):
+    maker = kernel()
+    maker.type(maker.string("kvm_ioeventfd"), STRUCT, 0, 8)
+    (tmp_path / "vmlinux").write_bytes(maker.data())
+    assert verify_running(monkeypatch, tmp_path, release, "--headers", "7.2") == 1
+    out = capsys.readouterr().out
+    assert "kvm_ioeventfd: size is 64 here and 8 there" in out
+    assert ("These are two versions" in out) == said
 
 
 def test_without_btf_the_remedy_is_named(tmp_path):

@@ -104,6 +104,23 @@ def test_a_snapshot_and_its_overlay_come_back(facts: Facts, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("6.18.44-fc-v669", "6.12"), ("6.12.1", "6.12"), ("6.11.0", "6.1"), ("6.1.0-50", "6.1"),
+        ("5.10.0", "6.1"), ("7.1.9", "6.12"), ("7.2.0-rc1", "7.2"), ("8.0", "7.2"),
+    ],
+)  # fmt: skip
+def test_the_nearest_is_the_newest_that_is_not_newer(release: str, name: str) -> None:
+    assert snapshot.nearest(release) == name
+
+
+def test_without_any_there_is_no_nearest(tmp_path: Path) -> None:
+    with pytest.raises(AbiError, match="without snapshots"):
+        snapshot.nearest("6.1", tmp_path)
+    assert snapshot.names(tmp_path / "none") == []
+
+
 def test_what_is_not_kept_is_said() -> None:
     with pytest.raises(UsageError, match=r"no snapshot '5\.4'; there are: 6\.1, 6\.12, 7\.2"):
         snapshot.load("5.4")
