@@ -23,6 +23,8 @@ DEFAULT_BACKEND: Final = "svm"
 DEADLINE_S: Final = 1800.0
 RECORDING: Final = ("matrix",)
 """The verbs whose --json is a result, case by case; another's goes to its file unread."""
+UNRECORDED: Final = frozenset({"--list", "--repro", "--help", "-h"})
+"""The options with which such a verb writes no result either."""
 CASE_LOG: Final = {"KVMABI_CASE_LOG": "/dev/kmsg"}
 JOBS: Final = 1
 """How many VMs side by side: deassign waits for nothing where there is one CPU, so more than one
@@ -181,8 +183,9 @@ def inner_command(words: list[str]) -> tuple[list[str], str | None]:
             raise UsageError("--resume does not work in the lab")
         else:
             kept.append(word)
-    if kept[0] in RECORDING:
-        if not any(word.split("=")[0] == "--jobs" for word in kept):
+    options = {word.partition("=")[0] for word in kept}
+    if kept[0] in RECORDING and not options & UNRECORDED:
+        if "--jobs" not in options:
             kept += ["--jobs", str(JOBS)]
         kept += ["--json", "@records"]
     elif json is not None:

@@ -43,6 +43,15 @@ FAULTS = {
     "finding": f'{MARK}; open("/dev/kmsg", "w").write("BUG: of nobody\\n"); time.sleep(0.2)',
 }
 
+# A shell's background job ignores Ctrl-C, and so would all that it starts.
+HEED_CTRL_C = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from kvmabi.cli import main
+sys.exit(main())
+"""
+WITH_SIGINT = [sys.executable, "-c", HEED_CTRL_C]
+
 
 def lab(*words: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -185,7 +194,7 @@ def test_the_kernels_log_comes_out_in_its_place() -> None:
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
 def test_no_emulator_outlives_the_command(by: signal.Signals) -> None:
-    words = [sys.executable, "-m", "kvmabi", "lab", "run", "--", "matrix"]
+    words = [*WITH_SIGINT, "lab", "run", "--", "matrix"]
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     ) as ours:
@@ -202,7 +211,7 @@ def test_no_emulator_outlives_the_command(by: signal.Signals) -> None:
 
 def test_ctrl_c_keeps_what_had_ended(tmp_path: Path) -> None:
     out = tmp_path / "result.jsonl"
-    words = [sys.executable, "-m", "kvmabi", "lab", "run", "--", "matrix", "--json", str(out)]
+    words = [*WITH_SIGINT, "lab", "run", "--", "matrix", "--json", str(out)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, start_new_session=True, text=True) as ours:
         give_up = time.monotonic() + 120
         while not out.exists() or out.read_bytes().count(b"\n") < 10:

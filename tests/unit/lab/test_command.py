@@ -43,6 +43,8 @@ def kernel(config: dict[str, str] | None) -> Kernel:
             "out",
         ),
         (["matrix", "--json=-", "--jobs=2"], ["matrix", "--jobs=2", "--json", "@records"], "-"),
+        (["matrix", "--list"], ["matrix", "--list"], None),
+        (["matrix", "--repro=x"], ["matrix", "--repro=x"], None),
         (["abi", "show"], ["abi", "show"], None),
         (["probe", "--json", "out"], ["probe", "--json", "@records"], "out"),
         (["probe", "--json", "-"], ["probe", "--json", "-"], "-"),
