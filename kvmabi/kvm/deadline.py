@@ -1,6 +1,6 @@
 """The deadline of KVM_RUN: one watchdog thread a process ends every vCPU that stays too long.
 
-A guest can stay in KVM_RUN for ever (a tight loop, a wait that nothing ends; FACTS.md 3), and only
+A guest can stay in KVM_RUN for ever (a tight loop, a wait that nothing ends), and only
 a signal to the thread that is inside gets it out. So each vCPU has a `Guard`: the thread about to
 run it writes its deadline there, three stores and no lock, and the watchdog looks at all guards
 some twenty times a second. Past a deadline (but not soon after a pause of the whole process, which

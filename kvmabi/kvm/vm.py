@@ -105,7 +105,7 @@ class VM(KvmFd):
         return 0
 
     def ioeventfd(self, arg: uapi.kvm_ioeventfd) -> None:
-        """Assign or deassign an ioeventfd; raises IoctlError. Source: FACTS.md 1."""
+        """Assign or deassign an ioeventfd; raises IoctlError. Source: virt/kvm/eventfd.c."""
         errno = self.try_ioeventfd(arg)
         if errno:
             raise IoctlError(errno, "KVM_IOEVENTFD", self.kind)

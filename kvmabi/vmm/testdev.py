@@ -1,4 +1,4 @@
-"""pci-testdev: the device that the series of 2013 measured, as its guests know it. FACTS.md 2.
+"""pci-testdev: the device that the series of 2013 measured, as its guests know it.
 
 BAR0 (memory) and BAR1 (I/O) each hold a header, and tests that the guest starts by number. A test
 tells the guest where to write what, and counts the writes that reach the device: by an exit to

@@ -75,7 +75,7 @@ def _steps(one: Ioeventfd, go: GuestRun) -> Iterator[tuple[str, FdKind, list[Ste
         reused: list[Step] = [one, CloseFd(FIRST), OpenFd(FIRST, kind)]
         yield "number-reused", kind, [*reused, go, one.deassign(), one, go]
     for label, count in FILLS.items():
-        for kind in (FdKind.EVENTFD, FdKind.NONBLOCKING):
+        for kind in KINDS:
             yield f"full-{label}", kind, [FillFd(FIRST, count), one, go]
 
 

@@ -120,6 +120,9 @@ def _second_vcpu(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[St
         vcpu=1,
     )
     yield "vcpus", "second", [OPEN_FIRST, matched, go, matched.deassign(), go]
+    if one.len:
+        beside = Subject(bus, one.len, low_bytes(OTHER, one.len)).request(fd="f")
+        yield "vcpus", "second-shared", [OPEN_FIRST, OPEN_SECOND, matched, beside, go]
 
 
 def _unread(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step]]]:
@@ -128,5 +131,8 @@ def _unread(one: Ioeventfd, width: int) -> Iterator[tuple[str, str, list[Step]]]
     again = [one.deassign(), one]
     yield "unread", "deassign", [OPEN_FIRST, one, go, one.deassign()]
     yield "unread", "reassign", [OPEN_FIRST, one, go, *again, go]
+    nowhere = replace(one, place=one.place + 1).deassign()
+    yield "unread", "again", [OPEN_FIRST, one, go, one, go]
+    yield "unread", "deassign-wrong", [OPEN_FIRST, one, go, nowhere, go]
     yield "unread", "clash", [OPEN_FIRST, OPEN_SECOND, one, go, with_fd(one, "f"), go]
     yield "unread", "vm-closed", [OPEN_FIRST, one, go, ReplaceVm()]

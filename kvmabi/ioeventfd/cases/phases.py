@@ -140,22 +140,37 @@ def cases() -> Iterator[Case]:
             for width in WIDTHS[bus]:
                 for values in values_for(length, width):
                     if values.label in VALUE_LABELS:
-                        yield from _life(bus, length, width, values)
+                        yield from _life(bus, length, width, values, (0, 1, -width))
+    for length in LENGTHS:  # the rules of assign and deassign hold where no guest can write, too
+        for values in values_for(length, length or 4):
+            if values.label in VALUE_LABELS:
+                yield from _life(Bus.VIRTIO_CCW, length, length or 4, values, (0,))
 
 
-def _life(bus: Bus, length: int, width: int, values: Values) -> Iterator[Case]:
+def _life(
+    bus: Bus, length: int, width: int, values: Values, offsets: tuple[int, ...]
+) -> Iterator[Case]:
     one = Subject(bus, length, values.datamatch).request()
-    for offset in (0, 1, -width):
+    reached = Bus.MMIO if bus is Bus.VIRTIO_CCW else bus
+    for offset in offsets:
         place = SPOT[bus] + offset
         go = run(
-            write(bus, place, width, values.written),
-            read(bus, place, width),
-            string_write(bus, place, width, (OTHER, values.written)),
+            write(reached, place, width, values.written),
+            read(reached, place, width),
+            string_write(reached, place, width, (OTHER, values.written)),
         )
         for phase, variant, steps in _phases(one, go):
             yield case(
                 "phase",
-                (phase, variant, bus, f"len{length}", values.label, f"w{width}", signed(offset)),
+                (
+                    phase,
+                    variant,
+                    bus.replace("_", "-"),
+                    f"len{length}",
+                    values.label,
+                    f"w{width}",
+                    signed(offset),
+                ),
                 [OPEN_FIRST, *steps],
                 bus=bus,
                 length=length,

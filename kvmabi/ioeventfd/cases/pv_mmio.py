@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from kvmabi.ioeventfd.cases.build import (
     DATAMATCH,
@@ -70,6 +71,10 @@ def _lives(length: int, one: Ioeventfd) -> Iterator[tuple[str, list[Step]]]:
     other = Subject(Bus.MMIO, length).request(far, fd="f")
     other_pv = Subject(Bus.MMIO, length, pv_mmio=True).request(far, fd="f")
     yield "neighbour", [second, one, other, go, run(read(Bus.MMIO, far, length))]
+    at_second = replace(go, vcpu=1)
+    yield "second-vcpu", [one, at_second, one.deassign(), at_second]
+    odd = replace(one, place=one.place + 1)
+    yield "unaligned", [odd, run(*(write(Bus.MMIO, one.place + up, length) for up in (0, 1, 2)))]
     yield "neighbour-pv", [second, one, other_pv, go, one.deassign(), go]
 
 

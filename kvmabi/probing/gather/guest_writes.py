@@ -20,7 +20,7 @@ WRITES: Final = 64
 GUEST_DEADLINE_S: Final = 2.0
 FAST_RATIO: Final = 0.7
 """An any-length MMIO signal below this part of a len-4 one is taken for the fast path: on VMX with
-EPT it was a third, on SVM and without a fast path the two were equal (FACTS.md 6)."""
+EPT it was a third, on SVM and without a fast path the two were equal."""
 
 
 class _Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""The debug-exit port: the guest's way to end the machine with a status. FACTS.md 3."""
+"""The debug-exit port: the guest's way to end the machine with a status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""QEMU's pc-testdev, as the guests of kvm-unit-tests use it: see FACTS.md 3.
+"""QEMU's pc-testdev, as the guests of kvm-unit-tests use it.
 
 Ports 0xE0 to 0xE3 and 0xE8 to 0xEB hold what is written to them; a page number written to 0xE4 has
 the page unmapped and mapped again; ports 0x2000 to 0x2017 are interrupt lines; 64 KiB of memory at
