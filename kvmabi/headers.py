@@ -143,7 +143,10 @@ def _difference(made: regenerate.Generated, root: Path) -> Report | None:
 
 
 def _list(args: argparse.Namespace) -> int:
-    for name in sets.names(args.into):
+    imported = sets.names(args.into)
+    if not imported:
+        _note(f"no sets are imported in {args.into}")
+    for name in imported:
         try:
             sys.stdout.write(_line(name, sets.HeaderSet.load(args.into / name)))
         except HeaderError as error:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         metavar="NAMES",
-        type=lambda text: [name for name in text.split(",") if name],
+        type=_names,
         default=[],
         help=f"only these sections, separated by commas: {_NAMES}",
     )
@@ -60,6 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="do not stop measurements for time: how many registrations fit can take long",
     )
+
+
+def _names(text: str) -> list[str]:
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no section; there are: {_NAMES}")
+    return found
 
 
 def run(args: argparse.Namespace) -> int:

@@ -47,9 +47,11 @@ def _is_pattern(names: Sequence[str]) -> bool:
 def _find(modules: Modules, name: str) -> list[Found]:
     found = modules.find(name)
     if not found:
+        if _is_pattern([name]):
+            raise UsageError(f"KVM's ABI has no name that fits {name!r}")
         near = difflib.get_close_matches(name, modules.names(), 4, 0.7)
         advice = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UsageError(f"KVM's ABI has no {name}{advice}")
+        raise UsageError(f"KVM's ABI has no {name or 'empty name'}{advice}")
     return found
 
 

@@ -133,6 +133,21 @@ def test_without_snapshots_nothing_is_said(capsys, monkeypatch):
     assert "since" not in say(capsys, "show", "KVM_IOEVENTFD")
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("KVM_IOEVENTF", "has no KVM_IOEVENTF; did you mean KVM_IOEVENTFD"),
+        ("NOPE*", "has no name that fits 'NOPE*'"),
+        ("[", "has no name that fits '['"),
+        ("", "has no empty name"),
+    ],
+)
+def test_a_name_that_is_not_there_is_one_line(capsys, name, message):
+    assert cli.main(["abi", "show", name]) == ExitCode.USAGE
+    (said,) = lines(capsys.readouterr().err)
+    assert message in said
+
+
 def test_decode(capsys):
     assert "KVM_IOEVENTFD" in say(capsys, "decode", "0x4040ae79", "--arch", "x86")
     assert "KVM_RUN = 0xae80 = _IO(0xae, 0x80)" in say(capsys, "decode", "44672", "--arch", "s390")

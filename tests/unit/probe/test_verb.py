@@ -106,6 +106,14 @@ def test_usage(arguments: list[str], message: str, capsys: Any) -> None:
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("names", ["", ",", " , "])
+def test_no_section_at_all_is_not_every_section(names: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["probe", "--only", names])
+    assert ended.value.code == ExitCode.USAGE
+    assert "names no section; there are: substrate" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"type": "run"}'])
 def test_a_file_that_is_no_report(tmp_path: Path, text: str, capsys: Any) -> None:
     path = tmp_path / "x.json"
