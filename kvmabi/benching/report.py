@@ -40,6 +40,8 @@ def where(bench: Bench) -> list[str]:
         f"{plan.warmup} more to warm up; {overhead} cycles of measuring taken off",
     ]
     lines += [f"{row.name} skipped: {row.skipped}" for row in ours.values() if row.skipped]
+    if bench.interpreter:
+        lines.append(f"exits served by {bench.interpreter}")
     if bench.qemu_version:
         lines.append(f"beside {bench.qemu_version}, in turn")
     if bench.emulated:

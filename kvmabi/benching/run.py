@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,8 @@ class Bench:
     """The load average of a minute, at the start and at the end."""
     qemu_version: str = ""
     sides: dict[str, dict[str, Row]] = field(default_factory=dict)
+    interpreter: str = ""
+    """Which Python served the exits: its speed is in the rows without an eventfd."""
     emulated: str = ""
     """What makes it look as if the kernel ran in an emulator; empty where nothing does."""
 
@@ -100,7 +103,8 @@ def run_bench(plan: Plan, tell: Callable[[str], None]) -> Bench:
                 _give_overhead(ours, extra[0].median, [one.name for one in extra[1:]])
         khz = _tsc_khz(system)
     load = (before, os.getloadavg()[0])
-    return Bench(host, khz, plan, load, version, sides, why_emulated(host))
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return Bench(host, khz, plan, load, version, sides, python, why_emulated(host))
 
 
 def _give_overhead(rows: dict[str, Row], overhead: int, names: list[str]) -> None:
@@ -148,6 +152,7 @@ def to_json(bench: Bench) -> dict[str, Any]:
         "tsc_source": "KVM_GET_TSC_KHZ",
         "load": list(bench.load),
         "qemu": bench.qemu_version,
+        "python": bench.interpreter,
         "plan": asdict(bench.plan),
         "sides": {
             side: {row.name: _row_json(bench, side, row) for row in rows.values()}

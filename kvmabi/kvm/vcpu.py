@@ -15,7 +15,7 @@ from kvmabi.kvm.deadline import Guard
 from kvmabi.kvm.fd import KvmFd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from kvmabi.kvm.cpuid import Cpuid
 
@@ -66,7 +66,7 @@ class Vcpu(KvmFd):
             return error.errno or 0
         return 0
 
-    def run_while_known(self, known: Mapping[bytes, Iterator[object]], exit_: slice) -> None:
+    def run_while_known(self, known: dict[bytes, Iterator[object]], exit_: slice) -> None:
         """KVM_RUN again and again, answering each exit by ``next`` of what `known` has for it.
 
         `exit_` is the part of `kvm_run` that describes an exit, and the key. Returns at the first
@@ -75,12 +75,13 @@ class Vcpu(KvmFd):
         The hottest loop of all: see `kvmabi.vmm.pc.loop` for why it is as it is. Given an argument,
         even 0, fcntl.ioctl would first try to take it as two kinds of buffer.
         """
-        fd, run, find = self.fd, self.run_map, known.get
+        fd, run = self.fd, self.run_map
         enter, request, answer = ioctl, _KVM_RUN, next
         while True:
             enter(fd, request)
-            found = find(run[exit_])
-            if found is None:
+            try:
+                found = known[run[exit_]]
+            except KeyError:
                 return
             answer(found)
 

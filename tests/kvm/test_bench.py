@@ -86,7 +86,7 @@ def test_the_c_loop_counts_what_the_device_does_not_see(system) -> None:
 
 
 def test_a_guest_without_its_end_is_an_error(system, monkeypatch) -> None:
-    def ends_at_once(pc, deadline_s: float, loop) -> int:
+    def ends_at_once(*_: object) -> int:
         return 1
 
     monkeypatch.setattr(machine.PcMachine, "run", ends_at_once)
