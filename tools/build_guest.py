@@ -36,7 +36,7 @@ class Guest(NamedTuple):
 EXERCISER = Guest("exerciser", ("access.S", "exerciser.c", "pci.c"))
 BENCH = Guest(
     "bench",
-    ("bench_start.S", "bench.c", "pci.c"),
+    ("bench_start.S", "bench.c", "bench_measure.c", "pci.c"),
     ("-mcpu=x86_64-sse-sse2-mmx+soft_float",),  # copies use SSE in spite of the above
     elf32=True,
 )
