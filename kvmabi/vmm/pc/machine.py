@@ -17,7 +17,7 @@ from kvmabi.kvm import System, Vcpu
 from kvmabi.vmm.bus import Bus
 from kvmabi.vmm.doorbell import KvmRegistrar
 from kvmabi.vmm.memory import PAGE_BYTES, Ram
-from kvmabi.vmm.pc import fw_cfg, layout, power, serial
+from kvmabi.vmm.pc import fw_cfg, hpet, layout, power, serial
 from kvmabi.vmm.pc.acpi import acpi_tables
 from kvmabi.vmm.pc.cpu import cpuid_of, enter_multiboot
 from kvmabi.vmm.pc.debug_exit import PORTS as DEBUG_EXIT_PORTS
@@ -121,6 +121,7 @@ class PcMachine:
         for port in (layout.PM_EVENT_PORT, layout.PM_CONTROL_PORT):
             self.pio.attach(port, power.REGISTER_PORTS, power.PmRegisters())
         self.pio.attach(layout.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS, DebugExit())
+        self.mmio.attach(hpet.GPA, hpet.BYTES, hpet.Hpet())
         attach_pc_testdev(self.mmio, self.pio, self._flush_page, self.vm.set_irq_line)
         pci = PciHost()
         self.pio.attach(CONFIG_ADDRESS_PORT, CONFIG_PORTS, pci)

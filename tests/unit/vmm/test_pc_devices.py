@@ -8,7 +8,7 @@ import pytest
 
 from kvmabi.errors import UsageError
 from kvmabi.vmm.bus import Bus
-from kvmabi.vmm.pc import acpi, fw_cfg, layout, pc_testdev, power
+from kvmabi.vmm.pc import acpi, fw_cfg, hpet, layout, pc_testdev, power
 from kvmabi.vmm.pc.debug_exit import DebugExit, GuestExit
 from kvmabi.vmm.pc.serial import DATA, LINE_CONTROL, LINE_STATUS, Serial16550
 from kvmabi.vmm.testdev import PciTestdev
@@ -168,3 +168,28 @@ def test_bar2_is_wide_and_sizes_in_two_registers() -> None:
 def test_a_bar2_of_another_size_is_refused(size: int) -> None:
     with pytest.raises(UsageError, match="power of two"):
         PciTestdev(Bus("mmio"), Bus("pio"), NoKvm(), size)
+
+
+def test_the_hpet_counts_while_it_is_enabled_and_goes_on_where_it_stood() -> None:
+    now = [1000]
+    device = hpet.Hpet(lambda: now[0])
+
+    def counter() -> int:
+        return int.from_bytes(device.read(0xF0, 8), "little")
+
+    assert device.read(4, 4) == (10_000_000).to_bytes(4, "little")  # femtoseconds
+    assert counter() == 0
+    device.write(0x10, b"\x01")
+    now[0] += 500
+    assert counter() == 50
+    device.write(0x10, b"\x00")
+    now[0] += 500
+    assert counter() == 50
+    device.write(0x10, b"\x01")
+    now[0] += 100
+    assert counter() == 60
+    device.write(0xF0, (7).to_bytes(8, "little"))
+    assert counter() == 7
+    assert device.read(0x20, 8) == bytes(8)
+    device.write(0, b"\xff" * 8)
+    assert device.read(0, 1) == b"\x01"
