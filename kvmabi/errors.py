@@ -10,7 +10,7 @@
     ├── KvmUnavailable        /dev/kvm cannot be used here; the message says the remedy (exit 3)
     ├── ToolMissing           a tool that this needs is not installed; the command is named (exit 3)
     ├── IoctlError (OSError)  an ioctl failed: its name, the kind of fd, and errno
-    ├── LabUnavailable        no lab can be set up: an emulator, package or driver is missing (exit 3)
+    ├── LabUnavailable        no lab can be set up: no emulator, package or driver (exit 3)
     ├── KernelLost            the kernel under test crashed, hung or never came up (exit 4)
     ├── GuestError            a guest did not do what its loader and mailbox need
     │   ├── GuestCrash        the vCPU shut down, failed entry, or could not be emulated

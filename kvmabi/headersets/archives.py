@@ -6,10 +6,8 @@ reader in the standard library of every Python that we support, so it needs the 
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import importlib
 import io
-import lzma
 import re
 import subprocess
 import tarfile
@@ -85,7 +83,7 @@ def _read_tar(stream: IO[bytes], name: str) -> dict[str, bytes]:
                 content = tar.extractfile(member)
                 assert content is not None
                 found[member.name.removeprefix("./")] = content.read()
-    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as problem:
+    except _damage() as problem:
         raise UsageError(f"{name} cannot be unpacked: {problem}") from None
     return found
 
@@ -94,11 +92,17 @@ def _strip_top(files: dict[str, bytes]) -> dict[str, bytes]:
     return {path.partition("/")[2]: data for path, data in files.items()}
 
 
-_OPENERS: Final = (
-    (b"\xfd7zXZ\0", lzma.open),
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-)
+def _damage() -> tuple[type[Exception], ...]:
+    """What the readers raise for a damaged archive, or one that this Python has no reader for."""
+    always = (tarfile.TarError, EOFError, OSError, ImportError)
+    try:
+        return (*always, importlib.import_module("lzma").LZMAError)
+    except ImportError:
+        return always
+
+
+_READERS: Final = ((b"\xfd7zXZ\0", "lzma"), (b"\x1f\x8b", "gzip"), (b"BZh", "bz2"))
+"""How a compressed file starts, and the module that reads it: a small Python may lack some."""
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 
 
@@ -109,9 +113,9 @@ def _decompressed(stream: IO[bytes]) -> Iterator[IO[bytes]]:
     if head.startswith(_ZSTD_MAGIC):
         yield _zstd(rest)
         return
-    for magic, opener in _OPENERS:
+    for magic, module in _READERS:
         if head.startswith(magic):
-            with cast("IO[bytes]", opener(rest)) as plain:
+            with cast("IO[bytes]", importlib.import_module(module).open(rest)) as plain:
                 yield plain
             return
     yield rest

@@ -24,6 +24,8 @@ from kvmabi.lab.archive import Entry, entries
 LIBRARIES: Final = ("libc6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8")
 RUNTIME: Final = ("ioctl_opt", "elftools", "rich")
 """The import names of what kvmabi needs at run time."""
+PACKED: Final = (".py", ".elf", ".txt", ".json", ".h")
+"""What a package's files end in that are of use: code, guests, and the ABI's snapshots."""
 CODE_FOLDER: Final = "kvmabi"
 """Where kvmabi and its dependencies are in the initramfs."""
 _SHARED: Final = re.compile(
@@ -147,7 +149,7 @@ def _package_files(folder: Path, only: str = "") -> Iterator[Entry]:
     if only and folder.name != only:  # a single module
         root, found = folder, [folder / f"{only}.py"]
     else:
-        found = [path for path in folder.rglob("*") if path.suffix in (".py", ".elf")]
+        found = [path for path in folder.rglob("*") if path.suffix in PACKED]
     for path in sorted(found):
         name = PurePosixPath(CODE_FOLDER, *path.relative_to(root).parts)
         yield Entry(str(name), 0o644, path.read_bytes())
