@@ -50,7 +50,7 @@ def _is_same(wanted: tuple[int, ExpectedExit], seen: Exit) -> bool:
         seen.access == index
         and seen.address == expected.address
         and seen.width == expected.width
-        and seen.bus == expected.bus.value
+        and seen.bus == expected.bus
         and seen.write == (expected.value is not None)
         and (expected.value is None or int.from_bytes(seen.data, "little") == expected.value)
     )

@@ -39,7 +39,7 @@ from kvmabi.vmm import Batch, ExerciserMachine
 
 FDS_EACH: Final = 24
 """How many descriptors of its own a case may have open at once."""
-MOST_READS: Final = 4096
+MOST_READS: Final = 512
 """How often an eventfd is read to empty it."""
 GUEST_DEADLINE_S: Final = 5.0
 _ERROR_OR_DATA: Final = select.POLLIN | select.POLLERR
