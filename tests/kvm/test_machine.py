@@ -92,7 +92,8 @@ def test_a_straddling_access_exits_once_a_page(machine, width: int, write: bool)
             whole = b"".join(one.data for one in batch.exits)
             assert whole == DATA.to_bytes(8, "little")[:width]
         else:
-            assert batch.outcomes[0].value == (1 << 8 * width) - 1
+            kept = DATA if width == 2 else 0  # a load of 4 bytes or more fills all of rax
+            assert batch.outcomes[0].value == kept | (1 << 8 * width) - 1
 
 
 def test_an_unaligned_access_within_a_page_exits_once(machine) -> None:
