@@ -135,10 +135,10 @@ class Supervisor:
         if reports is None:
             self._selector.unregister(worker.report_fd)
             return self._ended(worker, worker.reap())
-        return self._came(reports, worker)
+        return self._came(reports)
 
-    def _came(self, reports: list[Report], worker: WorkerProcess) -> list[Report]:
-        """Return a worker's reports as they count; one that hung before did not simply pass."""
+    def _came(self, reports: list[Report]) -> list[Report]:
+        """Return reports as they count; a case that hung before did not simply pass."""
         if reports:
             self._barren_ends = 0
         return [self._as_it_counts(report) for report in reports]
@@ -211,7 +211,7 @@ class Supervisor:
         self._selector.unregister(worker.report_fd)
         with interrupts_held():
             _, reports = worker.end()
-        reports = self._came(reports, worker)
+        reports = self._came(reports)
         overdue = {
             number: age
             for number, age in ages.items()
