@@ -16,7 +16,7 @@ from kvmabi.errors import KernelLost, LabUnavailable
 from kvmabi.lab import klog
 from kvmabi.lab.frames import Decoder, Frame, Kind
 from kvmabi.lab.inside import NO_PORT
-from kvmabi.lab.qemu import Emulator
+from kvmabi.lab.machine.qemu import Emulator
 
 BOOT_DEADLINE_S: Final = 180.0
 RESTORE_DEADLINE_S: Final = 60.0

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import ExitCode, KernelLost
-from kvmabi.lab import cache, cpio, initramfs, kernels, klog, qemu
+from kvmabi.lab import cache, cpio, initramfs, kernels, klog
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import backend
 from kvmabi.lab.frames import Frame, Kind
+from kvmabi.lab.machine import qemu
 from kvmabi.lab.session import Job, Session
 from kvmabi.results import Verdict, read_result
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvmabi.ioeventfd.worker import CASE_LOG, open_case_log
-from kvmabi.lab.__main__ import CASE_LOG as OF_THE_LAB
+from kvmabi.lab.commands.run import CASE_LOG as OF_THE_LAB
 from kvmabi.lab.klog import MARK
 
 

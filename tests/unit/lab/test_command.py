@@ -7,11 +7,11 @@ import pytest
 
 from kvmabi import cli
 from kvmabi.errors import ExitCode, LabUnavailable, UsageError
-from kvmabi.lab import qemu
-from kvmabi.lab.__main__ import _log_file, inner_command
 from kvmabi.lab.backends import BACKENDS, backend
+from kvmabi.lab.commands.run import _log_file, inner_command
 from kvmabi.lab.initramfs import check
 from kvmabi.lab.kernels import Kernel
+from kvmabi.lab.machine import qemu
 from kvmabi.lab.userland import RUNTIME, code_files, merged
 
 SVM = backend("svm")

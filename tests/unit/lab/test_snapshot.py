@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import KernelLost
-from kvmabi.lab import cache, qemu, snapshot
+from kvmabi.lab import cache
 from kvmabi.lab.backends import backend
-from kvmabi.lab.qmp import Monitor
-from kvmabi.lab.snapshot import KEPT, Snapshot
+from kvmabi.lab.machine import qemu, snapshot
+from kvmabi.lab.machine.qmp import Monitor
+from kvmabi.lab.machine.snapshot import KEPT, Snapshot
 
 
 class FakeQemu:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from kvmabi.errors import KernelLost
-from kvmabi.lab import cache, qemu
+from kvmabi.lab import cache
+from kvmabi.lab.machine import qemu
 
 KEPT: Final = 4
 

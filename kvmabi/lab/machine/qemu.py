@@ -20,7 +20,7 @@ from typing import Final, Self
 from kvmabi.errors import LabUnavailable
 from kvmabi.lab.backends import Backend
 from kvmabi.lab.inside import PORT_NAME
-from kvmabi.lab.qmp import Monitor
+from kvmabi.lab.machine.qmp import Monitor
 
 MEMORY_MIB: Final = 1024
 PR_SET_PDEATHSIG: Final = 1

@@ -1,0 +1,16 @@
+"""The subcommands of ``kvmabi lab``: one module each, and the table that lists them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvmabi.subcommands import Command, Subcommands
+
+SUBCOMMANDS: Final = Subcommands(
+    __name__,
+    (
+        Command(
+            "run", "boot a kernel in an emulator that has virtualisation, and run a verb inside"
+        ),
+    ),
+)
