@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         return _repro(args.repro, args.headers)
     cases = select(args.filter)
     if args.list:
-        return _list(cases if args.filter else list(all_cases()))
+        return _list(cases if args.filter else all_cases())
     with System.open() as system:
         kernel = _detect(system, args.headers)
     return _run_all(cases, kernel, args)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -76,9 +78,15 @@ def detect_kernel(
     )
 
 
+@functools.cache
+def btf_flags(folder: Path) -> Mapping[str, int]:
+    """Return the ioeventfd flags' enumerators in a kernel's BTF, name to value; read once."""
+    return btf.enumerators(PREFIX, folder=folder)
+
+
 def _flags(btf_folder: Path, headers: HeaderFlags | None = None) -> tuple[int, str, int]:
     """Return the valid flag mask, its source, and the bit of PV_MMIO (0 where there is none)."""
-    found = btf.enumerators(PREFIX, folder=btf_folder)
+    found = btf_flags(btf_folder)
     if PREFIX + "max" in found:
         pv_mmio = found.get(PREFIX + "pv_mmio")
         mask = (1 << found[PREFIX + "max"]) - 1

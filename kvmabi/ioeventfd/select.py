@@ -32,7 +32,7 @@ def select(patterns: Sequence[str], cases: Iterable[Case] | None = None) -> list
 
     Raises UsageError for a pattern that no case fits.
     """
-    known = list(all_cases() if cases is None else cases)
+    known = all_cases() if cases is None else tuple(cases)
     for pattern in patterns:
         if not any(matches(case, pattern) for case in known):
             raise UsageError(
@@ -45,7 +45,7 @@ def select(patterns: Sequence[str], cases: Iterable[Case] | None = None) -> list
 
 def find(case_id: str, cases: Iterable[Case] | None = None) -> Case:
     """Return the case with this id; UsageError, with ids that come near, where there is none."""
-    known = list(all_cases() if cases is None else cases)
+    known = all_cases() if cases is None else tuple(cases)
     for case in known:
         if case.id == case_id:
             return case

@@ -7,6 +7,7 @@ Every message of the kernel goes out as well, in its place among the records.
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import selectors
@@ -18,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from kvmabi.errors import KvmAbiError
 from kvmabi.lab.frames import Kind, encode
 
 SYS_FINIT_MODULE: Final = 313
@@ -36,7 +38,7 @@ HARNESS_FAILED: Final = 4
 READ_BYTES: Final = 1 << 16
 PORT_DEADLINE_S: Final = 10.0
 PRELOADED: Final = ("kvmabi.cli", "kvmabi.matrix", "kvmabi.results.recorder", "kvmabi.vmm")
-"""What is imported before the job is known, so that a snapshot has it."""
+"""What verbs import; the libraries among them (rich) take as long as all else."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -52,8 +54,7 @@ def main() -> None:
         mount_all()
         problems = load_modules()
         port = open_port()
-        for name in PRELOADED:
-            __import__(name)
+        prepare()
         send(port, Kind.READY, json.dumps(about(problems)).encode())
         job = read_job(port)
         time.clock_settime(time.CLOCK_REALTIME, job["now"])
@@ -99,6 +100,20 @@ def open_port() -> int:
                     return os.open(f"/dev/{name.parent.name}", os.O_RDWR | os.O_CLOEXEC)
         time.sleep(0.02)
     raise Trouble(NO_PORT)
+
+
+def prepare() -> None:
+    """Import, and work out, what any job will need, so that a snapshot of this moment has it."""
+    for name in PRELOADED:
+        __import__(name)
+    from kvmabi.abi import btf  # noqa: PLC0415 (the host imports this module without all that)
+    from kvmabi.ioeventfd.cases import all_cases  # noqa: PLC0415
+    from kvmabi.ioeventfd.detect import btf_flags  # noqa: PLC0415
+
+    all_cases()
+    with suppress(KvmAbiError):  # the verb will say so
+        btf_flags(btf.FOLDER)
+    gc.freeze()  # what the verb's process shares with this one is not copied for a collection
 
 
 def about(problems: Sequence[str]) -> dict[str, Any]:

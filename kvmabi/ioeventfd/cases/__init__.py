@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 
 from kvmabi.ioeventfd.cases import (
     arguments,
@@ -36,7 +36,7 @@ FAMILIES = (
 )
 
 
-def all_cases() -> Iterator[Case]:
-    """Yield every case of the matrix, hazardous ones included, in a fixed order."""
-    for family in FAMILIES:
-        yield from family.cases()
+@functools.cache
+def all_cases() -> tuple[Case, ...]:
+    """Return every case of the matrix, hazardous ones included, in a fixed order; made once."""
+    return tuple(case for family in FAMILIES for case in family.cases())
