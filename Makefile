@@ -26,8 +26,8 @@ run: setup-run ## check this kernel: the ioeventfd matrix on /dev/kvm
 	$(if $(IN_LAB),@echo "there is no $(KVM): checking Debian's kernel 6.1 in an emulator" >&2)
 	@$(BIN)/kvmabi $(IN_LAB) matrix $(if $(OWN_RESULT),,--json $(RESULT)) $(ARGS)
 
-test: setup-test lint ## lint, type check, and run all tests
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup-test lint ## lint, type check, and run all tests but the longest of the lab
+	@$(BIN)/python -m pytest -m "not lab_full" $(ARGS)
 
 test-lab: setup-test ## boot kernels in an emulator: all of tests/lab, and nothing is skipped
 	@KVMABI_REQUIRE_LAB=1 $(BIN)/python -m pytest tests/lab $(ARGS)
