@@ -39,7 +39,7 @@ def test_a_table_is_an_edit() -> None:
         Where.REPLACE,
         (6, 1),
         (6, 12, 3),
-        "because",
+        "why",
     )
     assert parse_edit({"file": "a", "find": "b", "after": ""}).where is Where.AFTER
     assert parse_edit({"file": "a", "find": "b", "before": "c", "in": "enum  x"}).within == "enum x"
