@@ -34,6 +34,8 @@ def cases() -> Iterator[Case]:
     for bus in Bus:
         yield from _pairs(bus)
         yield from _clash_with_several(bus)
+        yield from _zero_beside_wildcard(bus)
+    yield from _above_4g()
     for bus in GUEST_BUSES:
         yield from _bits(bus)
         yield from _twins(bus)
@@ -54,9 +56,14 @@ def shapes() -> dict[str, Shape]:
     return found
 
 
+def _reached(bus: Bus) -> Bus:
+    """Return the bus that a guest's write reaches: next to it for ccw."""
+    return Bus.MMIO if bus is Bus.VIRTIO_CCW else bus
+
+
 def _writes(bus: Bus, *lengths: int) -> Iterator[Access]:
-    """Yield writes that could hit shapes of these lengths, on the bus, or next to it for ccw."""
-    reached = Bus.MMIO if bus is Bus.VIRTIO_CCW else bus
+    """Yield writes that could hit shapes of these lengths."""
+    reached = _reached(bus)
     for width in sorted({*lengths} & {*WIDTHS[reached]}) or [4]:
         for change in (0, 1, 1 << 8 * width - 1, *((1 << 32,) if width == 8 else ())):
             yield write(reached, SPOT[reached], width, low_bytes(PATTERN, width) ^ change)
@@ -136,5 +143,44 @@ def _twins(bus: Bus) -> Iterator[Case]:
                 (bus, f"len{length}", f"bit{bit}"),
                 (OPEN_FIRST, SECOND, *steps),
                 bus=bus,
+                length=length,
+            )
+
+
+def _zero_beside_wildcard(bus: Bus) -> Iterator[Case]:
+    """Yield a datamatch of 0 and a wildcard: the deassign of one leaves the other alone."""
+    reached = _reached(bus)
+    for length in LENGTHS[1:]:
+        zero, wildcard = Subject(bus, length, 0).request(), Subject(bus, length).request()
+        width = length if length in WIDTHS[reached] else 4
+        go = run(*(write(reached, SPOT[bus], width, value) for value in (0, 1)))
+        for kept, one, other in (("", zero, wildcard), ("wildcard", wildcard, zero)):
+            yield case(
+                "datamatch-zero",
+                (kept, "kept", bus.replace("_", "-"), f"len{length}"),
+                (OPEN_FIRST, one, other.deassign(), go, one.deassign(), go),
+                bus=bus,
+                length=length,
+                phase="deassigned",
+            )
+
+
+def _above_4g() -> Iterator[Case]:
+    """Yield a spot whose twin lies 4 GiB above, where the guest writes as well."""
+    low, high = SPOT[Bus.MMIO], SPOT[Bus.MMIO] + (1 << 32)
+    for length in LENGTHS:
+        above = Subject(Bus.MMIO, length).request(high)
+        below = Subject(Bus.MMIO, length).request(low, fd="f")
+        go = run(*(write(Bus.MMIO, place, length or 4) for place in (high, low, high)))
+        for kind, steps in {
+            "alone": (above, go, above.deassign(), go),
+            "both": (above, below, go, below.deassign(), go),
+            "below-alone": (below, go, above, above.deassign(), go),
+        }.items():
+            yield case(
+                "above-4g",
+                (kind, f"len{length}"),
+                (OPEN_FIRST, SECOND, *steps),
+                bus=Bus.MMIO,
                 length=length,
             )
