@@ -17,7 +17,7 @@ from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.repro import repro_apart
 from kvmabi.ioeventfd.run import Supervisor, default_jobs
-from kvmabi.ioeventfd.select import find, select
+from kvmabi.ioeventfd.select import find, select, spread
 from kvmabi.ioeventfd.steps import Case
 from kvmabi.ioeventfd.worker import Report
 from kvmabi.kvm import System
@@ -60,6 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"VMs to play side by side (here: {default_jobs()})",
     )
     parser.add_argument(
+        "--fail-fast",
+        action="store_true",
+        help="end at the first broken promise; cases come in an order that tries a little of all"
+        " parts early",
+    )
+    parser.add_argument(
+        "--first",
+        metavar="PATTERN",
+        type=_filled,
+        action="append",
+        default=[],
+        help="with --fail-fast: cases that this fits come before all others (may be repeated)",
+    )
+    parser.add_argument(
         "--headers",
         metavar="DIR",
         help="the tested kernel's own headers (a source tree or an include folder, say): they give"
@@ -85,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
     if args.resume and args.json:
         raise UsageError("--resume already names the file that the results go to: leave --json out")
     _refuse_what_has_no_use(args)
+    if args.first and not args.fail_fast:
+        raise UsageError("--first says what --fail-fast looks at first: it needs that option")
     if args.repro:
         return _repro(args.repro, args.headers)
     cases = select(args.filter)
@@ -98,8 +114,8 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_what_has_no_use(args: argparse.Namespace) -> None:
     """Raise UsageError for options that --repro or --list would silently ignore."""
     alone = "--repro" if args.repro else "--list" if args.list else ""
-    others = ("json", "resume", "jobs", *(("filter",) if args.repro else ()))
-    useless = [f"--{name}" for name in others if alone and getattr(args, name)]
+    others = ("json", "resume", "jobs", "fail-fast", *(("filter",) if args.repro else ()))
+    useless = [f"--{name}" for name in others if alone and getattr(args, name.replace("-", "_"))]
     if useless:
         raise UsageError(f"{alone} has no use for {' and '.join(useless)}: leave that out")
 
@@ -158,12 +174,17 @@ def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) ->
         options={"filter": list(args.filter)},
         planned=len(cases),
     )
-    supervisor = Supervisor(cases, kernel, jobs=args.jobs)  # before a result file is touched
+    order = spread(cases, args.first) if args.fail_fast else None
+    supervisor = Supervisor(cases, kernel, jobs=args.jobs, order=order)  # before a file is touched
     noted = _say_notes(supervisor, 0)
     recorder = Recorder(record, json=args.json, resume=args.resume, promises=PROMISES)
     with recorder, closing(supervisor.run(recorder.ended_ids)) as batches:
         for reports in batches:
             recorder.add(*(_record(cases[report.number], report) for report in reports))
+            if args.fail_fast and any(report.disagreements for report in reports):
+                if recorder.tally.executed < recorder.tally.planned:
+                    recorder.cut_short()
+                break
     _say_notes(supervisor, noted)
     return recorder.exit_code
 

@@ -52,11 +52,19 @@ class Supervisor:
     """Runs cases on `jobs` VMs at a time, over at most as many processes as there are CPUs.
 
     Without `jobs` there are as many VMs as the limit of open files allows, at most `default_jobs`.
+    `order` has the cases' numbers as they are to start; without it, costly ones come first.
     `notes` has what a user should know of that and of lost workers, a line each. Raises UsageError
     where the limit is too low.
     """
 
-    def __init__(self, cases: Sequence[Case], kernel: Kernel, *, jobs: int | None = None) -> None:
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        kernel: Kernel,
+        *,
+        jobs: int | None = None,
+        order: Sequence[int] | None = None,
+    ) -> None:
         self.notes: list[str] = []
         wanted = jobs or default_jobs()
         processes = min(wanted, len(os.sched_getaffinity(0)), max(len(cases), 1))
@@ -70,6 +78,7 @@ class Supervisor:
             threads = fitting
         ensure_fds(threads)
         self._cases = cases
+        self._order = costly_first(cases) if order is None else order
         self._kernel = kernel
         self._processes = processes
         self._threads = threads
@@ -87,8 +96,9 @@ class Supervisor:
         Cases whose ids are in `ended` are left out. Closing the iterator ends the workers and
         drops what they were at. Raises KvmAbiError where workers cannot start.
         """
-        order = costly_first(self._cases)
-        self._waiting.extend(number for number in order if self._cases[number].id not in ended)
+        self._waiting.extend(
+            number for number in self._order if self._cases[number].id not in ended
+        )
         try:
             while self._waiting or self._suspects or self._workers():
                 self._feed()

@@ -1,8 +1,10 @@
-"""Which cases a user asked for: patterns over ids, and hazardous cases by their full name only."""
+"""Which cases a user asked for: patterns over ids, hazardous ones by name only; and their order."""
 
 from __future__ import annotations
 
 import difflib
+import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
@@ -33,14 +35,29 @@ def select(patterns: Sequence[str], cases: Iterable[Case] | None = None) -> list
     Raises UsageError for a pattern that no case fits.
     """
     known = all_cases() if cases is None else tuple(cases)
-    for pattern in patterns:
-        if not any(matches(case, pattern) for case in known):
-            raise UsageError(
-                f"no case fits --filter {pattern!r}; --list shows the ids{_near(pattern, known)}"
-            )
+    _refuse_unfit("--filter", patterns, known)
     if not patterns:
         return [case for case in known if not case.hazardous]
     return [case for case in known if any(matches(case, pattern) for pattern in patterns)]
+
+
+def spread(cases: Sequence[Case], first: Sequence[str] = ()) -> list[int]:
+    """Return the cases' numbers so that each stretch from the start has something of everything.
+
+    In front stand the cases that a pattern of `first` fits, by pattern. Every family and bus then
+    has its turn, again and again; the order is the same each time. Raises UsageError for a pattern
+    that no case fits.
+    """
+    _refuse_unfit("--first", first, cases)
+    turns: Counter[tuple[int, str, str]] = Counter()
+    keys = []
+    for number in sorted(range(len(cases)), key=lambda one: zlib.crc32(cases[one].id.encode())):
+        case = cases[number]
+        rank = next((at for at, text in enumerate(first) if matches(case, text)), len(first))
+        group = (rank, case.family, case.bus)
+        keys.append((rank, turns[group], number))
+        turns[group] += 1
+    return [number for *_, number in sorted(keys)]
 
 
 def find(case_id: str, cases: Iterable[Case] | None = None) -> Case:
@@ -50,6 +67,14 @@ def find(case_id: str, cases: Iterable[Case] | None = None) -> Case:
         if case.id == case_id:
             return case
     raise UsageError(f"there is no case {case_id!r}{_near(case_id, known)}")
+
+
+def _refuse_unfit(option: str, patterns: Iterable[str], cases: Sequence[Case]) -> None:
+    for pattern in patterns:
+        if not any(matches(case, pattern) for case in cases):
+            raise UsageError(
+                f"no case fits {option} {pattern!r}; --list shows the ids{_near(pattern, cases)}"
+            )
 
 
 def _near(text: str, cases: Iterable[Case]) -> str:

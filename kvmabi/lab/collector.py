@@ -149,6 +149,8 @@ class Collector:
             before, now = f"{tainted_before:#x}", f"{self.tainted:#x}"
             self.recorder.problem(f"the kernel's taint went from {before} to {now}, unexplained")
         inner = self._inner_end
+        if inner is not None and inner.interrupted:  # as --fail-fast does
+            self.recorder.cut_short()
         for text in inner.problems if inner else ():
             self.recorder.problem(text)
         if inner is None or self._ended.get("exit", 0) < 0:

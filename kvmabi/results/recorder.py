@@ -55,6 +55,7 @@ class Recorder:
         self._resumable = resumable
         self._seconds_before = 0.0
         self._notes: dict[str, Json] = {}
+        self._cut_short = False
         self._writer = self._resume(resume) if resume else self._start(json)
         self.ended_ids = self.tally.ids
         self._stderr = json == STDOUT
@@ -89,6 +90,10 @@ class Recorder:
         """Keep something about the whole run in its end record."""
         self._notes[name] = value
 
+    def cut_short(self) -> None:
+        """Note that the run ends before its plan on purpose: then it counts as interrupted."""
+        self._cut_short = True
+
     def refresh(self) -> None:
         """Redraw the progress, and sync; for a loop that waits while no case ends."""
         if self._writer is not None:
@@ -107,7 +112,7 @@ class Recorder:
         trace: TracebackType | None,
     ) -> None:
         self._progress.__exit__(kind, error, trace)
-        interrupted = kind is not None
+        interrupted = kind is not None or self._cut_short
         seconds = self._seconds_before + time.monotonic() - self._started
         self.exit_code = self.tally.exit_code(interrupted=interrupted)
         try:

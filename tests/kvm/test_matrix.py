@@ -247,6 +247,34 @@ def test_a_flipped_rule_is_contradicted(
     assert {(report.tries, report.seen_in) for report in broken} == {(3, 3)}
 
 
+def test_fail_fast_ends_at_the_first_broken_promise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from kvmabi.cli import main
+
+    path = tmp_path / "matrix.jsonl"
+    options = ["--fail-fast", "--first", "match-*-read", "--jobs", "1", "--json", str(path)]
+    _let_reads_match(monkeypatch)
+    assert main(["matrix", *options]) == 1
+    cases = [json.loads(line) for line in path.read_text().splitlines()]
+    end = cases.pop()
+    assert cases.pop(0)["planned"] == end["planned"] > end["executed"] == len(cases)
+    assert end["interrupted"]
+    assert end["problems"] == []
+    assert all(case["id"].startswith("match-") for case in cases)
+    assert [case["verdict"] for case in cases][-1] == "fail"
+    assert f"{end['executed']:,} of {end['planned']:,} cases" in capsys.readouterr().out
+
+
+def test_fail_fast_plays_all_cases_of_a_kernel_that_keeps_its_promises(tmp_path: Path) -> None:
+    path = tmp_path / "matrix.jsonl"
+    done = kvmabi("matrix", "--fail-fast", "--filter", "straddle-", "--json", str(path))
+    assert done.returncode == 0
+    end = json.loads(path.read_text().splitlines()[-1])
+    assert end["planned"] == end["executed"]
+    assert not end["interrupted"]
+
+
 # What a user sees
 
 
@@ -301,6 +329,9 @@ def test_list_names_every_case_and_marks_hazards() -> None:
         (["--repro", "a", "--jobs", "1"], "--repro has no use for --jobs"),
         (["--repro", "a", "--resume", "b"], "--repro has no use for --resume"),
         (["--list", "--json", "b"], "--list has no use for --json"),
+        (["--list", "--fail-fast"], "--list has no use for --fail-fast"),
+        (["--first", "pio"], "it needs that option"),
+        (["--fail-fast", "--first", "nothing-like-it"], "no case fits --first"),
         (["--resume", "/nonexistent"], "cannot read"),
     ],
 )

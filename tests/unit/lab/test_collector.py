@@ -188,3 +188,11 @@ def test_problems_inside_are_problems_here(play) -> None:
     collector, result = play(records(to_line(RUN), *map(case, IDS), end), EXIT)
     assert collector.exit_code == ExitCode.HARNESS_FAILED
     assert result.end.problems == ("odd",)
+
+
+def test_a_run_that_ended_early_in_there_did_so_here(play) -> None:
+    fail = CaseRecord("one", Verdict.FAIL, 0.1, "mmio", "4", "before", (1,))
+    end = to_line(EndRecord(3, 1, {"fail": 1}, 1.0, interrupted=True))
+    collector, result = play(records(to_line(RUN), to_line(fail), end), EXIT)
+    assert collector.exit_code == ExitCode.BROKEN
+    assert (result.end.executed, result.end.interrupted, result.end.problems) == (1, True, ())

@@ -57,6 +57,22 @@ def test_on_stdout_machine_output_stands_alone(run_record, make_case, capfd) -> 
     assert "matrix: 3 cases: 3 pass" in err
 
 
+@pytest.mark.parametrize(
+    ("verdict", "code"), [(Verdict.FAIL, ExitCode.BROKEN), (Verdict.PASS, ExitCode.HARNESS_FAILED)]
+)
+def test_a_run_cut_short_is_never_green(
+    path: Path, run_record, make_case, capsys, verdict: Verdict, code: ExitCode
+) -> None:
+    with Recorder(run_record, json=str(path)) as recorder:
+        recorder.add(make_case("a", verdict))
+        recorder.cut_short()
+    assert recorder.exit_code is code
+    end = read_result(path).end
+    assert end is not None
+    assert (end.planned, end.executed, end.interrupted, end.problems) == (3, 1, True, ())
+    assert "matrix: 1 of 3 cases: " in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), GuestCrash("triple fault")])
 def test_an_interrupted_run_keeps_what_ended_and_says_how_to_go_on(
     path: Path, run_record, make_case, capsys, error: BaseException
