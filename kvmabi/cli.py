@@ -58,6 +58,7 @@ class VerbModule(Protocol):
 VERBS: Final = (
     Verb("probe", "kvmabi.probe", "report what this kernel's KVM offers, by name"),
     Verb("matrix", "kvmabi.matrix", "check every ioeventfd promise of this kernel, case by case"),
+    Verb("compare", "kvmabi.compare", "say of two results what regressed from one to the other"),
     Verb("guest", "kvmabi.run_guest", "boot a multiboot image beside pci-testdev"),
     Verb("bench", "kvmabi.bench", "measure what a write to a device costs a guest"),
     Verb("lab", "kvmabi.lab.__main__", "run any verb inside another kernel, without KVM hardware"),

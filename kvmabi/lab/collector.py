@@ -94,7 +94,8 @@ class Collector:
     def _record(self, line: bytes) -> None:
         match from_line(line):
             case RunRecord() as run:
-                run = replace(run, host={**run.host, "lab": dict(self._terms.lab)})
+                lab = {**self._terms.lab, "repro": self._terms.repro}
+                run = replace(run, host={**run.host, "lab": lab})
                 recorder = Recorder(
                     run,
                     json=self._terms.json,

@@ -66,7 +66,10 @@ def test_a_whole_run_is_as_on_this_machine(play, capsys) -> None:
     collector, result = play(*pieces, Frame(Kind.OUT, b"the summary inside"), None, EXIT)
     assert collector.exit_code == ExitCode.KEPT
     assert [one.id for one in result.cases] == list(IDS)
-    assert result.run.host["lab"] == {"backend": "svm"}
+    assert result.run.host["lab"] == {
+        "backend": "svm",
+        "repro": "kvmabi lab run -- matrix --repro",
+    }
     assert result.end.problems == ()
     out = capsys.readouterr().out
     assert "matrix: 3 cases: 3 pass" in out
