@@ -11,6 +11,7 @@
     ├── ToolMissing           a tool that this needs is not installed; the command is named (exit 3)
     ├── IoctlError (OSError)  an ioctl failed: its name, the kind of fd, and errno
     ├── LabUnavailable        no lab can be set up: no emulator, package or driver (exit 3)
+    ├── BuildFailed           a kernel does not build; the compiler's errors are shown (exit 4)
     ├── KernelLost            the kernel under test crashed, hung or never came up (exit 4)
     ├── GuestError            a guest did not do what its loader and mailbox need
     │   ├── GuestCrash        the vCPU shut down, failed entry, or could not be emulated
@@ -128,6 +129,10 @@ class LabUnavailable(KvmAbiError):
     """No lab can be set up here, or not with this kernel; the message says what to do."""
 
     exit_code = ExitCode.NOTHING_CHECKED
+
+
+class BuildFailed(KvmAbiError):
+    """A kernel cannot be configured or compiled; the message has the errors and names the log."""
 
 
 class KernelLost(KvmAbiError):
