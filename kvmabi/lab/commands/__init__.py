@@ -12,5 +12,6 @@ SUBCOMMANDS: Final = Subcommands(
         Command(
             "run", "boot a kernel in an emulator that has virtualisation, and run a verb inside"
         ),
+        Command("compare", "run a verb in two kernels, and say what regressed in the new one"),
     ),
 )

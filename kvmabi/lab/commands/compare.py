@@ -1,0 +1,178 @@
+"""``kvmabi lab compare``: one verb in two kernels, and what regressed from one to the other."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from kvmabi.errors import ExitCode, UsageError
+from kvmabi.lab import child
+from kvmabi.lab.backends import BACKENDS
+from kvmabi.lab.child import Task
+from kvmabi.lab.commands.run import (
+    DEADLINE_S,
+    DEFAULT_BACKEND,
+    RECORDING,
+    UNRECORDED,
+    inner_command,
+)
+from kvmabi.lab.pair import Side, play
+from kvmabi.lab.pair_progress import PairProgress
+
+COMPARABLE: Final = (*RECORDING, "probe")
+"""The verbs whose results `kvmabi compare` can compare."""
+SIDES: Final = ("old", "new")
+TELLING: Final = (ExitCode.BROKEN, ExitCode.HARNESS_FAILED)
+"""The exit codes after which the results are worth a second look."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
+    for name in SIDES:
+        parser.add_argument(
+            f"--{name}",
+            metavar="KERNEL",
+            required=True,
+            help=f"the {name} kernel: what lab run takes as --kernel",
+        )
+    for name in SIDES:
+        parser.add_argument(
+            f"--{name}-modules", metavar="DIR", help=f"the {name} kernel's modules, if not its own"
+        )
+    parser.add_argument(
+        "--backend",
+        choices=list(BACKENDS),
+        default=DEFAULT_BACKEND,
+        help="the back end of both (default: %(default)s); lab run --help tells what they are",
+    )
+    for name in SIDES:
+        parser.add_argument(
+            f"--{name}-backend", choices=list(BACKENDS), help=f"another one for the {name} kernel"
+        )
+    parser.add_argument(
+        "--deadline",
+        metavar="SECONDS",
+        type=float,
+        default=2 * DEADLINE_S,
+        help="give a kernel up after this time (default: %(default).0f)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="boot, and keep and use no snapshot of a booted kernel"
+    )
+    parser.add_argument(
+        "--keep", metavar="DIR", help="keep both results and all that the kernels print here"
+    )
+    parser.add_argument("--json", metavar="FILE", help='write one JSON object ("-": to stdout)')
+    parser.add_argument("--markdown", action="store_true", help="print Markdown, to be pasted")
+    parser.add_argument(
+        "words", nargs="*", metavar="-- VERB", help='matrix or probe with its options, behind "--"'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the subcommand out and return its exit code, which is that of `kvmabi compare`."""
+    refuse_what_gives_no_result(args.words)
+    with results_folder(args.keep) as folder:
+        sides = [make_side(name, args, folder.path) for name in SIDES]
+        with PairProgress(sides) as progress:
+            codes = play(sides, watch=progress.refresh)
+        code = _without_result(sides, codes)
+        if code is None:
+            code = _compare(sides, args)
+        folder.wanted = code in TELLING
+    return code
+
+
+def refuse_what_gives_no_result(words: Sequence[str]) -> None:
+    """Raise UsageError for words of a verb that leave nothing to compare."""
+    inner_command(list(words))
+    if words[0] not in COMPARABLE:
+        raise UsageError(f"{words[0]} gives nothing to compare: {' and '.join(COMPARABLE)} do")
+    options = {word.partition("=")[0] for word in words}
+    useless = sorted(options & UNRECORDED)
+    if useless:
+        raise UsageError(f"with {useless[0]}, {words[0]} gives nothing to compare: leave it out")
+    if "--json" in options:
+        raise UsageError('put --json before the "--": the JSON is that of the comparison')
+
+
+@dataclass(slots=True)
+class Folder:
+    """Where the results lie. `wanted`: whether to leave and name a folder that nobody named."""
+
+    path: Path
+    wanted: bool = False
+
+
+@contextmanager
+def results_folder(keep: str | None) -> Iterator[Folder]:
+    """Yield the folder that the user names, or one that goes again unless it is wanted."""
+    if keep is not None:
+        yield Folder(_made(Path(keep)))
+        return
+    folder = Folder(Path(tempfile.mkdtemp(prefix="kvmabi-compare-")))
+    try:
+        yield folder
+    finally:
+        if folder.wanted:
+            sys.stderr.write(f"kvmabi lab: the results are in {folder.path}\n")
+        else:
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def _made(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--keep {path}: {error.strerror}") from None
+    return path
+
+
+def make_side(name: str, args: argparse.Namespace, folder: Path) -> Side:
+    """Return one side ("old" or "new") as `lab run` is to run it, with its files in a folder."""
+    kernel = getattr(args, name)
+    modules = getattr(args, f"{name}_modules")
+    backend = getattr(args, f"{name}_backend") or args.backend
+    result = folder / f"{name}.jsonl"
+    result.unlink(missing_ok=True)  # else an earlier run's could pass for this one's
+    words = (
+        *("lab", "run", "--kernel", kernel, "--backend", backend),
+        *(("--modules", modules) if modules else ()),
+        *("--deadline", str(args.deadline)),
+        *(("--fresh",) if args.fresh else ()),
+        *("--log", str(folder / f"{name}.console"), "--"),
+        *args.words,
+        *("--json", str(result)),
+    )
+    files = folder / f"{name}.out", folder / f"{name}.err"
+    return Side(kernel, Task(name, words, *files), result)
+
+
+def _without_result(sides: Sequence[Side], codes: Mapping[str, int]) -> int | None:
+    """Pass on what the runs that ended said; return the exit code of one without a result."""
+    failed = None
+    for side in sides:
+        code = codes.get(side.task.name)
+        if code is None:
+            continue
+        for line in side.task.said.splitlines():
+            sys.stderr.write(f"{side.task.name} ({side.kernel}): {line}\n")
+        if not side.has_result:
+            failed = code if code > 0 else ExitCode.HARNESS_FAILED
+    return failed
+
+
+def _compare(sides: Sequence[Side], args: argparse.Namespace) -> int:
+    words = ["compare", *(str(side.result) for side in sides)]
+    words += ["--json", args.json] if args.json else []
+    words += ["--markdown"] if args.markdown else []
+    done = subprocess.run(child.command(words), env=child.environment(), check=False)
+    return done.returncode if done.returncode >= 0 else ExitCode.HARNESS_FAILED
