@@ -41,13 +41,17 @@ def entries(package: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     """
     try:
         with package.open("rb") as file:
-            name, size = _data_member(package, file)
+            name, size = data_member(package, file)
             yield from _unpack(package, name, file.read(size), wanted)
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise UsageError(f"{package} cannot be unpacked: {error}") from error
 
 
-def _data_member(package: Path, file: IO[bytes]) -> tuple[str, int]:
+def data_member(package: Path, file: IO[bytes]) -> tuple[str, int]:
+    """Return the name and size of the member with the files, whose data is what `file` gives next.
+
+    Raises UsageError where the file, which is read from its start, is no Debian package.
+    """
     if file.read(len(AR_MAGIC)) != AR_MAGIC:
         raise UsageError(f"{package} is no Debian package")
     while header := file.read(AR_HEADER_BYTES):

@@ -130,9 +130,12 @@ def edit(text: str, match: Match, new: str, where: Where) -> str:
 
 
 def _apart(new: str, gap: str, *, at_end: bool) -> str:
-    if at_end:
-        return new.rstrip() + gap if new.strip() else ""
-    return gap + new.strip() if new.strip() else ""
+    """Return what is added, with the gap to its neighbour; a gap that is a new line indents."""
+    if not new.strip():
+        return ""
+    lines = new.strip().splitlines()
+    added = "\n".join(lines) if gap == " " else gap.join(lines)
+    return added + gap if at_end else gap + added
 
 
 def _match(

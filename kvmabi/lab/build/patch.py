@@ -27,6 +27,7 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -118,7 +119,7 @@ def parse_patch(row: Mapping[str, Any], label: str) -> Patch:
     return Patch(row["name"], str(row.get("about", "")), tuple(edits))
 
 
-def read_patch(path: Path) -> Patch:
+def read_patch(path: Path | Traversable) -> Patch:
     """Return the patch in a TOML file; UsageError names the file where it cannot be read."""
     try:
         return parse_patch(tomllib.loads(path.read_text()), str(path))

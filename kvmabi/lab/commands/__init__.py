@@ -12,6 +12,7 @@ SUBCOMMANDS: Final = Subcommands(
         Command(
             "run", "boot a kernel in an emulator that has virtualisation, and run a verb inside"
         ),
+        Command("build", "build a kernel for the lab, from source, with changes and a flavour"),
         Command("compare", "run a verb in two kernels, and say what regressed in the new one"),
     ),
 )

@@ -22,10 +22,10 @@ allnoconfig:
 	cat $(KCONFIG_ALLCONFIG) extra.config > $(O)/.config
 bzImage: $(O)/arch/x86/boot/bzImage
 $(O)/arch/x86/boot/bzImage: image.c
+	@grep -qa fine $< || { echo "image.c:1:2: error: not fine"; exit 1; }
 	@mkdir -p $(@D)
 	cp $< $@
 	touch $(O)/System.map $(O)/modules.builtin
-	@grep -qa fine $< || { echo "image.c:1:2: error: not fine"; exit 1; }
 modules: $(MODULE)
 	echo $(ORDER) > $(O)/modules.order
 $(MODULE): virt/kvm/kvm.bin

@@ -142,6 +142,11 @@ def test_what_is_added_to_a_whole_line_has_its_own() -> None:
     assert "\tring_flag_nr_a,\n\tring_flag_nr_b,\n\tring_flag_nr_max," in text
 
 
+def test_every_line_that_is_added_is_indented() -> None:
+    text = changed("return ring->used;", "\nif (bad)\n\treturn 0;\n", Where.BEFORE)
+    assert "\tif (bad)\n\t\treturn 0;\n\treturn ring->used;\n" in text
+
+
 def test_what_is_added_inside_a_line_stays_there() -> None:
     text = changed("ring->size", "&& ring->size", Where.AFTER)
     assert "> ring->size && ring->size) {" in text

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import ToolMissing, UsageError
+from kvmabi.lab.build.changes import DiffChange, find_change, own_patches
+from kvmabi.lab.build.patch import read_patch
+
+OLD = "one\ntwo\nthree\nfour\n"
+NEW = "one\n2\nthree\nfour\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    folder = tmp_path / "tree"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a/x.c").write_text(OLD)
+    (folder / "a/y.c").write_text(OLD)
+    return folder
+
+
+def diff(name: str, old: str = OLD, new: str = NEW) -> str:
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{name}", f"b/{name}"
+    )
+    return "".join(lines)
+
+
+def needs_patch() -> None:
+    if shutil.which("patch") is None:
+        pytest.skip("patch is not installed")
+
+
+@pytest.mark.parametrize("name", own_patches())
+def test_our_patches_are_called_as_their_files(name: str) -> None:
+    assert read_patch(own_patches()[name]).name == name
+    change = find_change(name)
+    assert change.label == name
+    assert change.files() == {one.file for one in read_patch(own_patches()[name]).edits}
+
+
+def test_pv_mmio_is_ours() -> None:
+    patch = read_patch(own_patches()["pv-mmio"])
+    assert {one.file for one in patch.edits} == {"include/uapi/linux/kvm.h", "virt/kvm/eventfd.c"}
+    assert all(one.why for one in patch.edits)
+
+
+def test_an_unknown_patch_names_what_there_is() -> None:
+    with pytest.raises(UsageError, match=r"no patch 'nothing': name one of ours \(pv-mmio"):
+        find_change("nothing")
+
+
+def test_a_file_of_edits_is_read(tmp_path: Path, tree: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[[edit]]\nfile = "a/x.c"\nfind = "two"\nreplace = "2"\n')
+    change = find_change(str(path))
+    assert change.label == "mine"
+    change.make(tree)
+    assert (tree / "a/x.c").read_text() == NEW
+
+
+def test_a_diff_is_applied(tmp_path: Path, tree: Path) -> None:
+    needs_patch()
+    path = tmp_path / "fix.diff"
+    path.write_text("a mail's text\n---\n" + diff("a/x.c"))
+    os.link(tree / "a/x.c", tmp_path / "linked")
+    change = find_change(str(path))
+    assert change.files() == {"a/x.c"}
+    change.make(tree)
+    assert (tree / "a/x.c").read_text() == NEW
+    assert (tmp_path / "linked").read_text() == OLD, "a private copy shares files with its tree"
+    assert sorted(one.name for one in (tree / "a").iterdir()) == ["x.c", "y.c"]
+
+
+def test_a_diff_makes_and_removes_files(tree: Path) -> None:
+    needs_patch()
+    change = DiffChange(
+        "both",
+        "--- /dev/null\n+++ b/a/new.c\n@@ -0,0 +1 @@\n+new\n"
+        "--- a/a/y.c\n+++ /dev/null\n@@ -1,4 +0,0 @@\n-one\n-two\n-three\n-four\n",
+    )
+    assert change.files() == {"a/new.c", "a/y.c"}
+    change.make(tree)
+    assert (tree / "a/new.c").read_text() == "new\n"
+    assert not (tree / "a/y.c").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        diff("a/x.c", "one\ntwo\nthree\n4\n", "one\n2\nthree\n4\n"),
+        diff("a/none.c"),
+        diff("a/x.c", NEW, OLD),
+    ],
+)
+def test_a_diff_that_does_not_fit_changes_nothing(tree: Path, text: str) -> None:
+    needs_patch()
+    with pytest.raises(UsageError, match=r"the patch fix\.diff does not apply"):
+        DiffChange("fix.diff", diff("a/y.c") + text).make(tree)
+    assert (tree / "a/y.c").read_text() == OLD
+    assert sorted(one.name for one in (tree / "a").iterdir()) == ["x.c", "y.c"]
+
+
+def test_another_file_is_no_patch(tmp_path: Path) -> None:
+    path = tmp_path / "fix.diff"
+    path.write_text("no diff\n")
+    with pytest.raises(UsageError, match="neither a unified diff nor"):
+        find_change(str(path))
+
+
+def test_without_patch_its_package_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(ToolMissing, match=r"apt-get install -y --no-install-recommends patch"):
+        DiffChange("fix.diff", diff("a/x.c")).make(tree)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kvmabi.cli import main
+from kvmabi.errors import BuildFailed, UsageError
+from kvmabi.lab.build import kernel, sources, tools
+from kvmabi.lab.build.changes import PatchChange
+from kvmabi.lab.build.config import flavour
+from kvmabi.lab.build.patch import parse_patch
+from kvmabi.lab.kernels import find_kernel
+
+COMMENT = {"file": "image.c", "find": "(fine)", "replace": "(fine, changed)"}
+
+
+@pytest.fixture(autouse=True)
+def tools_of_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("strip") is None:
+        pytest.skip("strip is not installed (binutils)")
+    monkeypatch.setattr(tools, "check", lambda _kind: None)
+    monkeypatch.setattr(tools, "versions", lambda _kind: "gcc: 12.2")
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.made: list[str] = []
+
+    def recipe(self, tree: Path, **fields: object) -> kernel.Recipe:
+        one = kernel.Recipe(
+            sources.find_source(str(tree), self.said.append),
+            (),
+            flavour("bare"),
+            1,
+            self.said.append,
+            self.made.append,
+        )
+        return replace(one, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def change(**fields: str) -> PatchChange:
+    return PatchChange(parse_patch({"name": "mine", "edit": [{**COMMENT, **fields}]}, "mine"))
+
+
+def test_a_kernel_is_built_and_kept(source: Path, heard: Heard) -> None:
+    folder = kernel.build(heard.recipe(source))
+    assert find_kernel(str(folder)).release == "6.1.9-bare"
+    about = json.loads((folder / kernel.ABOUT).read_text())
+    assert about["source"] == f"the tree {source}"
+    assert about["version"] == "6.1.9"
+    assert about["flavour"] == "bare"
+
+
+def test_what_was_built_is_found_again(source: Path, heard: Heard) -> None:
+    first = kernel.build(heard.recipe(source))
+    (source / "image.c").touch()
+    del heard.made[:]
+    assert kernel.build(heard.recipe(source)) == first
+    assert heard.made == []
+    assert heard.said[-1] == "nothing changed since it was built"
+
+
+def test_a_changed_file_alone_is_built_again(source: Path, heard: Heard) -> None:
+    first = kernel.build(heard.recipe(source))
+    data = (source / "image.c").read_bytes()
+    (source / "image.c").write_bytes(data.replace(b"6.1.9", b"6.1.8"))
+    del heard.made[:]
+    second = kernel.build(heard.recipe(source))
+    assert second != first
+    assert find_kernel(str(second)).release == "6.1.8-bare"
+    assert find_kernel(str(first)).release == "6.1.9-bare", "the first stays as it was"
+    assert any("cp image.c" in line for line in heard.made)
+    assert not any("kvm.bin" in line for line in heard.made)
+
+
+def test_a_change_is_of_the_kernel_and_not_of_the_source(source: Path, heard: Heard) -> None:
+    plain = kernel.build(heard.recipe(source))
+    changed = kernel.build(heard.recipe(source, changes=(change(),)))
+    assert b"(fine, changed)" in (changed / "arch/x86/boot/bzImage").read_bytes()
+    assert b"(fine, changed)" not in (source / "image.c").read_bytes()
+    assert json.loads((changed / kernel.ABOUT).read_text())["patches"] == ["mine"]
+    assert kernel.build(heard.recipe(source)) == plain
+
+
+def test_a_kernel_without_the_change_is_built_anew_after_one_with_it(
+    source: Path, heard: Heard
+) -> None:
+    kernel.build(heard.recipe(source, changes=(change(),)))
+    plain = kernel.build(heard.recipe(source))
+    assert b"(fine, changed)" not in (plain / "arch/x86/boot/bzImage").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"flavour": flavour("tiny")},
+        {"changes": (change(),)},
+        {"changes": (change(replace="(fine again)"),)},
+    ],
+)
+def test_each_ingredient_has_a_part_in_the_name(
+    source: Path, heard: Heard, fields: dict[str, object]
+) -> None:
+    one = heard.recipe(source)
+    other = replace(one, **fields)  # type: ignore[arg-type]
+    assert one.key(one.files({})) != other.key(other.files({}))
+
+
+def test_another_compiler_is_another_kernel(
+    source: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = heard.recipe(source)
+    key = one.key(one.files({}))
+    monkeypatch.setattr(tools, "versions", lambda _kind: "gcc: 13.1")
+    assert one.key(one.files({})) != key
+
+
+def test_a_change_that_does_not_fit_costs_no_build(source: Path, heard: Heard) -> None:
+    kernel.build(heard.recipe(source))
+    with pytest.raises(UsageError, match="the patch mine, edit 1"):
+        kernel.build(heard.recipe(source, changes=(change(find="nothing"),)))
+    del heard.made[:]
+    kernel.build(heard.recipe(source, changes=(change(),)))
+    assert not any("kvm.bin" in line for line in heard.made)
+
+
+def test_what_does_not_compile_is_no_kernel(source: Path, heard: Heard) -> None:
+    bad = heard.recipe(source, changes=(change(replace="(bad)"),))
+    for _ in range(2):
+        with pytest.raises(BuildFailed, match="error: not fine"):
+            kernel.build(bad)
+    assert kernel.build(heard.recipe(source)).is_dir()
+
+
+def test_a_source_that_was_built_in_place_is_refused(source: Path, heard: Heard) -> None:
+    (source / ".config").write_text("")
+    with pytest.raises(UsageError, match="mrproper"):
+        kernel.build(heard.recipe(source))
+
+
+def test_the_verb_prints_the_folder(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "kernel"
+    words = ["lab", "build", str(source), "--flavour", "bare", "--out", str(out)]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{out}\n"
+    assert captured.err == ""
+    assert find_kernel(str(out)).release == "6.1.9-bare"
+    assert main(words) == 0, "a kernel of ours may be replaced"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nowhere"], 2, "is no kernel source"),
+        (["SOURCE", "--patch", "nothing"], 2, "no patch 'nothing'"),
+        (["SOURCE", "--jobs", "0"], 2, "at least one"),
+        (["SOURCE", "--out", "SOURCE"], 2, "something else than a kernel of ours"),
+        (["SOURCE", "--out", "SOURCE/Makefile"], 2, "no folder"),
+        (["SOURCE", "--patch", "BAD"], 4, "error: not fine"),
+    ],
+)
+def test_what_goes_wrong_has_its_exit_code(
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    says: str,
+) -> None:
+    bad = tmp_path / "bad.toml"
+    bad.write_text('name = "bad"\n[[edit]]\nfile = "image.c"\nfind = "fine"\nreplace = "wrong"\n')
+    filled = [one.replace("SOURCE", str(source)).replace("BAD", str(bad)) for one in words]
+    assert main(["lab", "build", *filled, "--flavour", "bare"]) == code
+    assert says in capsys.readouterr().err
