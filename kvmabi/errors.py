@@ -136,7 +136,14 @@ class BuildFailed(KvmAbiError):
 
 
 class KernelLost(KvmAbiError):
-    """The kernel under test crashed, hung or never came up; the message has its last words."""
+    """The kernel under test crashed, hung or never came up; the message has its last words.
+
+    `was_up`: it had come up, and the verb was running.
+    """
+
+    def __init__(self, message: str, *, was_up: bool = False) -> None:
+        self.was_up = was_up
+        super().__init__(message)
 
 
 class GuestError(KvmAbiError):

@@ -77,6 +77,14 @@ def _refuse_unfit(option: str, patterns: Iterable[str], cases: Sequence[Case]) -
             )
 
 
+def pattern_for(case: Case) -> str:
+    """Return a pattern that asks for this case alone, where an id may be part of another's.
+
+    A hazardous case is asked for by its id and nothing else, so that others may fit it too.
+    """
+    return case.id if case.hazardous else f"[{case.id[0]}]{case.id[1:]}"
+
+
 def _near(text: str, cases: Iterable[Case]) -> str:
     near = difflib.get_close_matches(text, [case.id for case in cases], n=3, cutoff=0.7)
     return f"; near it: {', '.join(near)}" if near else ""

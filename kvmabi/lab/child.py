@@ -94,11 +94,11 @@ def _start(words: Sequence[str], out: IO[bytes], err: IO[bytes]) -> subprocess.P
         stderr=err,
         env=environment(),
         start_new_session=True,  # Ctrl-C is ours to handle
-        preexec_fn=_end_with_us,  # noqa: PLW1509 (two calls, no lock)
+        preexec_fn=end_with_us,  # noqa: PLW1509 (two calls, no lock)
     )
 
 
-def _end_with_us() -> None:
+def end_with_us() -> None:
     """Have the kernel end the run when we end, and heed Ctrl-C though a shell had it ignored."""
     _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -28,6 +28,8 @@ from kvmabi.results.store import STDOUT
 
 CLEAN_LOG: Final = 0
 """The number, beside the promises', of what every case expects of the kernel's log."""
+LOST: Final = "the kernel under test was lost"
+"""How the problem of such a run begins, and the reason of its last case."""
 TEXTS: Final = {
     **PROMISES,
     CLEAN_LOG: "The kernel's log stays free of warnings, bugs, stalls and reports of sanitizers.",
@@ -126,7 +128,7 @@ class Collector:
             self.recorder.add(lost_case(running, error))
         place = f"after the case {last}" if last else "before its first case ended"
         why = str(error).partition(";")[0]
-        self.recorder.problem(f"the kernel under test was lost {place}: {why}")
+        self.recorder.problem(f"{LOST} {place}: {why}")
 
     def finish(self, *, tainted_before: int = 0) -> None:
         """Record what is left, after the last frame: also what the log said behind all cases.
@@ -220,7 +222,7 @@ def lost_case(case_id: str, error: KernelLost) -> CaseRecord:
         bus=bus,
         len=length,
         phase=phase,
-        reason=f"the kernel under test was lost in this case: {error}",
+        reason=f"{LOST} in this case: {error}",
     )
 
 

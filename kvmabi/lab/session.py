@@ -181,7 +181,8 @@ class Session:
             if text in self.console:
                 return LabUnavailable(f"this kernel cannot be tested: {reason}")
         words = "\n  ".join(klog.last_words(self.console)) or "(none)"
-        return KernelLost(f"{why}; the kernel's last words:\n  {words}")
+        text = f"{why}; the kernel's last words:\n  {words}"
+        return KernelLost(text, was_up=self._ready)
 
     def __enter__(self) -> Self:
         return self
