@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -91,7 +91,7 @@ class _InC(Vcpu):
         )
         self._serve = serve
 
-    def run_while_known(self, known: dict[bytes, Iterator[object]], exit_: slice) -> None:
+    def run_while_known(self, known: Mapping[bytes, Iterator[object]], last: memoryview) -> None:
         """Serve in C for as long as C knows what to do."""
         code = self._serve(*self._arguments)
         if code:

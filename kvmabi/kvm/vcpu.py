@@ -15,7 +15,7 @@ from kvmabi.kvm.deadline import Guard
 from kvmabi.kvm.fd import KvmFd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from kvmabi.kvm.cpuid import Cpuid
 
@@ -28,6 +28,9 @@ def run_offset(field: str) -> int:
 
 
 _REASON_WORD = run_offset("exit_reason") >> 2
+EXIT_QUADS = slice(run_offset("exit_reason") >> 3, (run_offset("mmio") >> 3) + 3)
+"""The words of 64 bits in `run_quads` that describe an exit: its reason, and behind it MMIO's three
+words, or I/O's two and what a previous exit has left in the third."""
 
 
 class Vcpu(KvmFd):
@@ -35,7 +38,8 @@ class Vcpu(KvmFd):
 
     `run` is the kernel's `struct kvm_run`, mapped. `run_bytes`, `run_words` and `run_quads` are the
     same memory as bytes and as words of 32 and 64 bits, for loops that cannot afford ctypes;
-    `run_map` is the mapping itself, whose slices are copies.
+    `exit_quads` are those of the words that describe an exit. `run_map` is the mapping itself,
+    whose slices are copies.
     """
 
     kind = "vCPU"
@@ -52,6 +56,7 @@ class Vcpu(KvmFd):
         self.run_bytes = memoryview(self.run_map)
         self.run_words = self.run_bytes.cast("I")
         self.run_quads = self.run_bytes.cast("Q")
+        self.exit_quads = self.run_quads[EXIT_QUADS]
         self.guard = Guard(self.run_bytes)
 
     def try_run(self) -> int:
@@ -66,24 +71,31 @@ class Vcpu(KvmFd):
             return error.errno or 0
         return 0
 
-    def run_while_known(self, known: dict[bytes, Iterator[object]], exit_: slice) -> None:
-        """KVM_RUN again and again, answering each exit by ``next`` of what `known` has for it.
+    def run_while_known(self, known: Mapping[bytes, Iterator[object]], last: memoryview) -> None:
+        """KVM_RUN again and again, answering each exit by a step of what `known` has for it.
 
-        `exit_` is the part of `kvm_run` that describes an exit, and the key. Returns at the first
-        exit that `known` has not, for the caller to serve. Raises OSError where KVM_RUN fails.
+        Keys are the bytes of `exit_quads`. `last` is as large, and holds the exit that is being
+        answered: whoever changes `known` meanwhile overwrites it, and so has the next exit looked
+        up. Returns at the first exit that `known` has not, for the caller to serve. Raises OSError
+        where KVM_RUN fails.
 
         The hottest loop of all: see `kvmabi.vmm.pc.loop` for why it is as it is. Given an argument,
         even 0, fcntl.ioctl would first try to take it as two kinds of buffer.
         """
-        fd, run = self.fd, self.run_map
-        enter, request, answer = ioctl, _KVM_RUN, next
+        fd, live = self.fd, self.exit_quads
+        enter, request = ioctl, _KVM_RUN
+        enter(fd, request)
         while True:
-            enter(fd, request)
-            try:
-                found = known[run[exit_]]
-            except KeyError:
+            last[:] = live
+            answers = known.get(last.tobytes())
+            if answers is None:
                 return
-            answer(found)
+            for _ in answers:  # the step answers
+                enter(fd, request)
+                if live != last:
+                    break
+            else:
+                return
 
     def run_until_exit(self, deadline_s: float = 5.0) -> int:
         """The exit reason (KVM_EXIT_*) of one KVM_RUN; signals that come between are survived.
@@ -146,6 +158,7 @@ class Vcpu(KvmFd):
             self.guard.retire()
             self.run_words.release()
             self.run_quads.release()
+            self.exit_quads.release()
             self.run_bytes.release()
             del self.run
             with suppress(BufferError):  # a caller still holds a piece of `run`

@@ -20,6 +20,13 @@ class Device(Protocol):
         """Take a write of `len(data)` bytes, little endian."""
 
 
+class Clock(Device, Protocol):
+    """A device whose reads change nothing and need no lock, so that they can be answered faster."""
+
+    def fill(self, offset: int, into: memoryview) -> Iterator[object]:
+        """At each step, puts what a `read` gives into `into`, one number of as many bytes."""
+
+
 class Unclaimed(NamedTuple):
     """An access that no device answered."""
 
@@ -40,6 +47,8 @@ class Route(NamedTuple):
     read: Callable[[int, int], bytes]
     write: Callable[[int, bytes], None]
     offset: int
+    fill: Callable[[int, memoryview], Iterator[object]] | None = None
+    """The device's `fill`, where it is a `Clock`."""
 
 
 class Bus:
@@ -92,7 +101,8 @@ class Bus:
         """What answers an access of `size` bytes there: a device, or the bus itself for nobody."""
         for start, end, device in self._ranges:
             if start <= address and address + size <= end:
-                return Route(device.read, device.write, address - start)
+                fill = getattr(device, "fill", None)
+                return Route(device.read, device.write, address - start, fill)
         return Route(self.read, self.write, address)
 
     def read(self, address: int, size: int) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import repeat
 from operator import length_hint
 from struct import Struct
 from typing import TYPE_CHECKING
@@ -63,10 +64,10 @@ KINDS = (
 
 
 class Hits:
-    """A counter; each step of `steps` counts one, and is no Python code: for the hot path."""
+    """A counter; each step of `steps` counts one, and makes no object: for the hot path."""
 
     def __init__(self) -> None:
-        self.steps = iter(range(MOST_HITS))
+        self.steps = repeat(None, MOST_HITS)
 
     @property
     def count(self) -> int:

@@ -5,11 +5,12 @@ an exit the CPU's caches and predictions are cold, so that a loop costs several 
 by itself: what counts is how little of the interpreter is touched at all. Hence
 
 - KVM_RUN is a plain call of fcntl.ioctl with two arguments, in `Vcpu.run_while_known`.
-- One slice of `kvm_run`, from the exit's reason to the end of its description, is the key in one
-  dictionary of the exits met before. No field is looked at.
-- What it finds there is an iterator, whose next step answers the exit: for a write that a device
-  only counts a range, which is no Python code at all; for other ports a generator, which has all
-  that it needs at hand.
+- An exit like the last one, word by word, is answered like it: one comparison of two memoryviews,
+  which makes no object. No field is looked at.
+- Another exit is looked up, by the same words, in one dictionary of those met before.
+- What is found there is an iterator, whose next step answers the exit. The loop is a ``for`` over
+  it, so that a step is no call. For a write that a device only counts it is an itertools.repeat,
+  which is no Python code at all; for other ports a generator, which has all that it needs at hand.
 
 A move of a BAR, or the start of a test, empties the dictionary. Exits that are not in it are routed
 to their device by the cold path, `Answers.serve`, which may put them there.
@@ -18,7 +19,7 @@ to their device by the cold path, `Answers.serve`, which may put them there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Literal
 
 from kvmabi import uapi
 from kvmabi.kvm import Vcpu
@@ -30,11 +31,11 @@ _IO_QUAD: Final = run_offset("io") >> 3
 _MMIO_QUAD: Final = run_offset("mmio") >> 3
 """The address; behind it the data, then length and direction in the lowest 40 bits."""
 _MMIO_DATA: Final = run_offset("mmio") + 8
-_MMIO_END: Final = run_offset("mmio") + 21
-_REASON: Final = run_offset("exit_reason")
-_EXIT: Final = slice(_REASON, _MMIO_END)
-"""An exit's whole description. An I/O exit's ends before, and what a previous one left behind it is
-compared too: that finds nothing where something is, never something else."""
+_REASON_WORD: Final = run_offset("exit_reason") >> 2
+_NUMBERS: Final[dict[int, Literal["B", "H", "I"]]] = {1: "B", 2: "H", 4: "I"}
+"""An item of so many bytes, as memoryview.cast calls it."""
+_NO_EXIT: Final = (1 << 64) - 1
+"""As the first word of a description: no exit has it."""
 MOST_KNOWN: Final = 256
 
 
@@ -48,35 +49,45 @@ def serve_exits(vcpu: Vcpu, mmio: Bus, pio: Bus, interrupted: Callable[[OSError]
     try:
         while True:
             try:
-                vcpu.run_while_known(answers.known, _EXIT)
+                vcpu.run_while_known(answers.known, answers.last)
             except OSError as error:
                 interrupted(error)
                 continue
             if not answers.serve():
-                return vcpu.run_words[_REASON >> 2]
+                return vcpu.run_words[_REASON_WORD]
     finally:
         answers.close()
 
 
 class Answers:
-    """How one vCPU's exits are answered; `known` has those that need no second look."""
+    """How one vCPU's exits are answered; `known` has those that need no second look.
+
+    `last` is the one that is being answered, for `Vcpu.run_while_known`.
+    """
 
     def __init__(self, vcpu: Vcpu, mmio: Bus, pio: Bus) -> None:
         self.known: dict[bytes, Iterator[object]] = {}
+        self.last = memoryview(bytearray(vcpu.exit_quads.nbytes)).cast("Q")
         self._vcpu = vcpu
         self._mmio = mmio
         self._pio = pio
         for bus in (mmio, pio):
-            bus.on_change.append(self.known.clear)
+            bus.on_change.append(self.forget)
 
     def close(self) -> None:
         """Hear of no more changes."""
         for bus in (self._mmio, self._pio):
-            bus.on_change.remove(self.known.clear)
+            bus.on_change.remove(self.forget)
+        self.forget()
+
+    def forget(self) -> None:
+        """Have every exit looked at anew; a loop that runs hears of it at its next exit."""
+        self.known.clear()
+        self.last[0] = _NO_EXIT
 
     def serve(self) -> bool:
         """Serve the exit that is in `kvm_run`; False where it is no I/O."""
-        reason = self._vcpu.run_words[_REASON >> 2]
+        reason = self._vcpu.run_words[_REASON_WORD]
         if reason == uapi.KVM_EXIT_MMIO:
             with self._mmio.lock:
                 self._serve_mmio()
@@ -89,8 +100,8 @@ class Answers:
 
     def _remember(self, answer: Iterator[object]) -> None:
         if len(self.known) >= MOST_KNOWN:
-            self.known.clear()
-        self.known[self._vcpu.run_map[_EXIT]] = answer
+            self.forget()
+        self.known[self._vcpu.exit_quads.tobytes()] = answer
 
     def _serve_mmio(self) -> None:
         quads, run = self._vcpu.run_quads, self._vcpu.run_map
@@ -127,6 +138,8 @@ class Answers:
         route, data = self._pio.find_route(port, size), slice(start, start + size)
         if is_write:
             return self._pio.hits.get((port, size)) or self._take(route, data)
+        if route.fill:
+            return route.fill(route.offset, self._vcpu.run_bytes[data].cast(_NUMBERS[size]))
         return self._give(route, data, size)
 
     def _take(self, route: Route, data: slice) -> Iterator[None]:

@@ -6,7 +6,7 @@ Source: ACPI Specification 6.5, 4.8.3.1 (event registers), 4.8.3.2 (control), 4.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 TIMER_HZ: Final = 3_579_545
@@ -26,6 +26,14 @@ class PmTimer:
         """The count, from this byte on."""
         count = self._now_ns() * TIMER_HZ // NS_PER_S & TIMER_MASK
         return count.to_bytes(4, "little")[offset : offset + size]
+
+    def fill(self, offset: int, into: memoryview) -> Iterator[None]:
+        """The same at each step, as a number: a clock is read again and again."""
+        now_ns, shift = self._now_ns, 8 * offset
+        divisor, mask = NS_PER_S << shift, TIMER_MASK >> shift & (1 << 8 * into.nbytes) - 1
+        while True:
+            into[0] = now_ns() * TIMER_HZ // divisor & mask
+            yield
 
     def write(self, offset: int, data: bytes) -> None:
         """Nothing: the counter cannot be set."""

@@ -8,9 +8,11 @@ from contextlib import closing
 import pytest
 
 from kvmabi import uapi
-from kvmabi.kvm.vcpu import Vcpu, run_offset
+from kvmabi.kvm import vcpu
+from kvmabi.kvm.vcpu import EXIT_QUADS, Vcpu, run_offset
 from kvmabi.vmm.bus import Bus
 from kvmabi.vmm.pc.loop import MOST_KNOWN, Answers, serve_exits
+from kvmabi.vmm.pc.power import PmTimer
 from kvmabi.vmm.seat import IO_EXIT, MMIO_EXIT
 from kvmabi.vmm.testdev import Hits
 
@@ -32,23 +34,28 @@ class Device:
 class Player:
     """Stands for a vCPU: each KVM_RUN puts the next exit into `kvm_run`."""
 
+    fd = -1
+
     def __init__(self, exits) -> None:
         self.run_map = mmap.mmap(-1, 2 * DATA_PAGE)
-        self._view = memoryview(self.run_map)
-        self.run_words, self.run_quads = self._view.cast("I"), self._view.cast("Q")
+        self.run_bytes = memoryview(self.run_map)
+        self.run_words, self.run_quads = self.run_bytes.cast("I"), self.run_bytes.cast("Q")
+        self.exit_quads = self.run_quads[EXIT_QUADS]
         self._exits = iter(exits)
-        self.answers: list[bytes] = []
 
-    def run_while_known(self, known, exit_) -> None:
-        while True:
-            play = next(self._exits)
-            if isinstance(play, OSError):
-                raise play
-            play(self)
-            found = known.get(self.run_map[exit_])
-            if found is None:
-                return
-            next(found)
+    def run_while_known(self, known, last) -> None:
+        """The vCPU's own loop, with another KVM_RUN."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(vcpu, "ioctl", self.enter)
+            Vcpu.run_while_known(self, known, last)
+
+    def enter(self, fd: int, request: int) -> int:
+        assert (fd, request) == (self.fd, uapi.KVM_RUN)
+        play = next(self._exits)
+        if isinstance(play, OSError):
+            raise play
+        play(self)
+        return 0
 
     def put(self, reason: int, at: int = 0, body: bytes = b"") -> None:
         self.run_words[run_offset("exit_reason") >> 2] = reason
@@ -138,6 +145,72 @@ def test_what_is_counted_is_not_given_to_the_device_until_that_ends(buses, play)
     assert device.seen == [(0x10, b"xx"), (0x10, b"x")]
 
 
+@pytest.mark.parametrize("play", [mmio(0x1010, b"x"), pio(0x90, 1, b"x")], ids=["mmio", "pio"])
+def test_a_change_is_heard_of_between_two_exits_that_are_the_same(buses, play) -> None:
+    device, hits = Device(), Hits()
+    for bus, start, address in zip(buses, (0x1000, 0x80), (0x1010, 0x90), strict=True):
+        bus.attach(start, 0x100, device)
+        bus.count_hits(address, 1, hits.steps)
+
+    def end(player: Player) -> None:  # as another vCPU would, while this one is in KVM_RUN
+        for bus, address in zip(buses, (0x1010, 0x90), strict=True):
+            bus.count_hits(address, 1, None)
+        play(player)
+
+    serve(buses, play, play, play, end, play)
+    assert hits.count == 3
+    assert device.seen == [(0x10, b"x")] * 2
+
+
+def test_exits_in_turn_are_each_answered_by_their_own(buses) -> None:
+    one, two = Hits(), Hits()
+    buses[0].count_hits(0x1000, 1, one.steps)
+    buses[0].count_hits(0x1001, 1, two.steps)
+    first, second = mmio(0x1000, b"x"), mmio(0x1001, b"x")
+    serve(buses, *(first, second) * 5, first, first, second)
+    assert (one.count, two.count) == (7, 6)
+
+
+def test_a_read_is_told_from_a_write_of_the_same_bytes(buses) -> None:
+    device, hits = Device(), Hits()
+    buses[0].attach(0x1000, 0x100, device)
+    buses[0].count_hits(0x1010, 1, hits.steps)
+    write, read = (mmio(0x1010, b"x", write=write) for write in (True, False))
+    serve(buses, write, write, read, write)
+    assert hits.count == 3
+    assert device.seen == [(0x10, b"")]
+
+
+def test_an_answer_that_has_ended_is_not_taken_for_one(buses) -> None:
+    player = Player([mmio(0x1000, b"x")] * 2)
+    last = memoryview(bytearray(player.exit_quads.nbytes)).cast("Q")
+    mmio(0x1000, b"x")(player)
+    known = {player.exit_quads.tobytes(): iter([None])}
+    player.run_while_known(known, last)
+    assert list(player._exits) == []  # one step, one KVM_RUN, and back at the second exit
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("offset", [0, 1, 3])
+def test_a_clock_is_read_as_its_device_reads(buses, size: int, offset: int) -> None:
+    if offset + size > 4:
+        return
+    now = iter(range(10**15, 10**18, 123_456_789))
+    timer, same = PmTimer(lambda: next(now)), PmTimer(lambda: next(again))
+    again = iter(range(10**15, 10**18, 123_456_789))
+    buses[1].attach(0x608, 4, timer)
+    seen: list[bytes] = []
+
+    def look(player: Player) -> None:
+        seen.append(player.run_map[DATA_PAGE : DATA_PAGE + size])
+        player.put(uapi.KVM_EXIT_HLT)
+
+    read = pio(0x608 + offset, size, bytes(size), write=False)
+    player = Player([read, read, read, look])
+    serve_exits(player, *buses, never)
+    assert seen == [[same.read(offset, size) for _ in range(3)][-1]]
+
+
 def test_a_detached_device_gets_nothing_more(buses) -> None:
     device = Device()
     buses[1].attach(0x80, 8, device)
@@ -173,9 +246,3 @@ def test_what_a_device_raises_comes_out(buses) -> None:
     with pytest.raises(ZeroDivisionError):
         serve(buses, pio(0x80, 1, b"x"))
     assert buses[1].on_change == []
-
-
-def test_the_player_follows_the_vcpus_own_loop() -> None:
-    # what stands in for it here must keep its name and its arguments
-    code = Vcpu.run_while_known.__code__
-    assert code.co_varnames[: code.co_argcount] == ("self", "known", "exit_")
