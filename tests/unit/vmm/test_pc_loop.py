@@ -181,7 +181,7 @@ def test_a_read_is_told_from_a_write_of_the_same_bytes(buses) -> None:
     assert device.seen == [(0x10, b"")]
 
 
-def test_an_answer_that_has_ended_is_not_taken_for_one(buses) -> None:
+def test_an_answer_that_has_ended_is_not_taken_for_one() -> None:
     player = Player([mmio(0x1000, b"x")] * 2)
     last = memoryview(bytearray(player.exit_quads.nbytes)).cast("Q")
     mmio(0x1000, b"x")(player)
