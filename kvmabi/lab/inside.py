@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from kvmabi.errors import KvmAbiError
 from kvmabi.lab.frames import Kind, encode
+from kvmabi.lab.leaks import Kmemleak, as_messages
 
 SYS_FINIT_MODULE: Final = 313
 """Of x86-64. Source: arch/x86/entry/syscalls/syscall_64.tbl."""
@@ -168,6 +169,8 @@ class Runner:
 
     def run(self) -> dict[str, Any]:
         """Return how the verb ended: "exit" or "signal", and the taint bits after it."""
+        leaks = Kmemleak()
+        leaks.start()
         ends = {kind: os.pipe() for kind in (Kind.OUT, Kind.ERR, Kind.RECORDS)}
         child = os.fork()
         if child == 0:
@@ -178,9 +181,17 @@ class Runner:
         self._selector.register(self._kmsg, selectors.EVENT_READ, Kind.LOG)
         self._pass_on(len(ends))
         _, status = os.waitpid(child, 0)
-        self._log()
+        self._tell(leaks)
         code = os.waitstatus_to_exitcode(status)
         return {"exit": code, "tainted": taint()}
+
+    def _tell(self, leaks: Kmemleak) -> None:
+        lines = leaks.report()
+        self._log()  # the kernel's own word about them first
+        if lines:
+            send(self._port, Kind.LOG, as_messages(lines))
+        if leaks.about:
+            send(self._port, Kind.ERR, f"kvmabi lab: {leaks.about}\n".encode())
 
     def _pass_on(self, open_ends: int) -> None:
         while open_ends:
