@@ -33,10 +33,10 @@ def why_no_lab() -> str:
     from kvmabi.errors import KvmAbiError
     from kvmabi.lab import initramfs, kernels
     from kvmabi.lab.backends import backend
-    from kvmabi.lab.machine import qemu
+    from kvmabi.lab.machine.emulator import check_tools
 
     try:
-        qemu.find_program(backend("svm"))
+        check_tools(backend("svm"))
         initramfs.build(kernels.find_kernel("debian:6.1"), backend("svm"))
     except KvmAbiError as error:
         return str(error)

@@ -5,11 +5,96 @@ Figures in comments are measured on a 2-core machine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
 from kvmabi.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Carrier:
+    """What carries the job into a kernel under test, and the results out of it.
+
+    The name is what the kernel's first process is told (`kvmabi.lab.port`).
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    """The kernel's modules that it needs."""
+    options: Mapping[str, str]
+    """The kernel's options that it needs ("A or B": one of them), and what is lacking without."""
+
+
+VIRTIO: Final = Carrier(
+    "virtio",
+    ("virtio_pci", "virtio_console"),
+    MappingProxyType(
+        {
+            "CONFIG_VIRTIO_PCI": "it has no virtio over PCI, which carries the results",
+            "CONFIG_VIRTIO_CONSOLE": "it has no virtio console, which carries the results",
+        }
+    ),
+)
+DEBUG_PORT: Final = Carrier(
+    "debug-port",
+    (),
+    MappingProxyType(
+        {
+            "CONFIG_X86_IOPL_IOPERM or CONFIG_DEVPORT": "it lets no program use I/O ports, one of "
+            "which carries the results"
+        }
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Emulator:
+    """A kind of machine. `files` has what it needs: a program or a file, and its package."""
+
+    name: str
+    program: str
+    files: Mapping[str, str]
+    carrier: Carrier
+    boot_deadline_s: float
+    """A kernel that is not up after this time is given up; a busy machine is reckoned with."""
+    deadline_s: float
+    """So is a run that is not over after this time, unless the user says otherwise."""
+    keeps: bool
+    """Whether a machine that has booted can be kept, for the next run to go on from."""
+
+
+QEMU: Final = Emulator(
+    "QEMU",
+    "qemu-system-x86_64",
+    MappingProxyType({"qemu-system-x86_64": "qemu-system-x86"}),
+    VIRTIO,
+    boot_deadline_s=180.0,
+    deadline_s=1800.0,
+    keeps=True,
+)
+BIOS: Final = "/usr/share/seabios/bios.bin"
+VGA_BIOS: Final = "/usr/share/seabios/vgabios-stdvga.bin"
+ISOLINUX: Final = "/usr/lib/ISOLINUX/isolinux.bin"
+LDLINUX: Final = "/usr/lib/syslinux/modules/bios/ldlinux.c32"
+BOCHS: Final = Emulator(
+    "bochs",
+    "bochs",
+    MappingProxyType(
+        {
+            "bochs": "bochs",
+            BIOS: "seabios",
+            VGA_BIOS: "seabios",
+            ISOLINUX: "isolinux",
+            LDLINUX: "syslinux-common",
+        }
+    ),
+    DEBUG_PORT,
+    boot_deadline_s=900.0,  # 20 to 60 s by itself, several times that beside builds
+    deadline_s=10_800.0,  # the whole matrix is some half an hour
+    keeps=False,  # what bochs saves it does not restore
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +107,7 @@ class Backend:
     """The KVM module that must load."""
     parameters: str = ""
     """The module's parameters."""
-    program: str = "qemu-system-x86_64"
-    package: str = "qemu-system-x86"
-    """The Debian package that has the program."""
+    emulator: Emulator = field(default=QEMU)
     accelerator: str = "tcg"
     cpu: str = "max,+svm"
 
@@ -35,6 +118,23 @@ BACKENDS: Final = MappingProxyType(
         for one in (
             Backend("svm", "AMD SVM with nested paging, by QEMU's TCG", "kvm_amd"),
             Backend("svm-shadow", "AMD SVM with shadow paging, by QEMU's TCG", "kvm_amd", "npt=0"),
+            Backend(
+                "vmx",
+                "Intel VMX with EPT, by bochs",
+                "kvm_intel",
+                emulator=BOCHS,
+                accelerator="bochs",
+                cpu="corei7_skylake_x",
+            ),
+            Backend(
+                "vmx-shadow",
+                "Intel VMX with shadow paging, by bochs",
+                "kvm_intel",
+                "ept=0",
+                emulator=BOCHS,
+                accelerator="bochs",
+                cpu="corei7_skylake_x",
+            ),
         )
     }
 )

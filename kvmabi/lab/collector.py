@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from kvmabi.errors import ExitCode, KernelLost, UsageError
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.select import find
 from kvmabi.lab.frames import Frame, Kind
-from kvmabi.lab.klog import Finding, LogReader
+from kvmabi.lab.klog import BOOT, Finding, LogReader
 from kvmabi.results import CaseRecord, Disagreement, EndRecord, RunRecord, Verdict
 from kvmabi.results.record import Json, from_line
 from kvmabi.results.recorder import Recorder
@@ -130,16 +130,23 @@ class Collector:
         why = str(error).partition(";")[0]
         self.recorder.problem(f"{LOST} {place}: {why}")
 
-    def finish(self, *, tainted_before: int = 0) -> None:
+    def finish(self, *, tainted_before: int = 0, damaged_bytes: int = 0) -> None:
         """Record what is left, after the last frame: also what the log said behind all cases.
 
-        A taint that came during the run without a word in the log is a problem of its own.
+        A taint that came during the run without a word in the log is a problem of its own, and so
+        is what came damaged. KernelLost for that where there is no result to note it in.
         """
+        damage = f"{damaged_bytes} bytes of what the kernel under test sent came damaged"
         heard = self._log.heard
+        booting = self._log.take(BOOT)
         late = [one for one in self._log.findings if one.case not in ("", self._held_id())]
         self._let_go()
         if self.recorder is None:
+            if damaged_bytes:
+                raise KernelLost(damage)
             return
+        if damaged_bytes:
+            self.recorder.problem(damage)
         for one in late:
             self.recorder.problem(
                 f"the kernel's log, too late for the case {one.case}: {one.title}"
@@ -148,6 +155,8 @@ class Collector:
             if not one.case:
                 self.recorder.problem(f"the kernel's log, before the first case: {one.title}")
         self.recorder.note("tainted", self.tainted)
+        if booting:
+            self._note_boot(booting)
         if self.tainted != tainted_before and not heard:
             before, now = f"{tainted_before:#x}", f"{self.tainted:#x}"
             self.recorder.problem(f"the kernel's taint went from {before} to {now}, unexplained")
@@ -158,6 +167,14 @@ class Collector:
             self.recorder.problem(text)
         if inner is None or self._ended.get("exit", 0) < 0:
             self.recorder.problem(f"the verb did not come to its end: {self._ended}")
+
+    def _note_boot(self, findings: Sequence[Finding]) -> None:
+        """Keep, and tell, what went wrong before KVM was there; it is no verdict about KVM."""
+        titles: list[Json] = [one.title for one in findings]
+        if self.recorder is not None:
+            self.recorder.note("boot_warnings", titles)
+        for title in titles:
+            sys.stderr.write(f"kvmabi lab: note: the kernel's log, before KVM was there: {title}\n")
 
     def _held_id(self) -> str:
         return self._held.id if self._held else ""

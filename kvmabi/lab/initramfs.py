@@ -16,19 +16,15 @@ from kvmabi.lab.userland import Userland
 
 KEPT: Final = 4
 """How many archives of a kind stay in the cache: those that were used last."""
-CARRIERS: Final = ("virtio_pci", "virtio_console")
-"""What carries the results out."""
 NEEDED: Final = MappingProxyType(
     {
         "CONFIG_KVM": "it has no KVM",
         "CONFIG_BLK_DEV_INITRD": "it cannot take an initramfs",
-        "CONFIG_VIRTIO_PCI": "it has no virtio over PCI, which carries the results",
-        "CONFIG_VIRTIO_CONSOLE": "it has no virtio console, which carries the results",
         "CONFIG_DEVTMPFS": "it has no devtmpfs",
         "CONFIG_EVENTFD": "it has no eventfd",
     }
 )
-"""Kernel option, and what a kernel lacks without it."""
+"""Kernel option, and what a kernel lacks without it; a back end's carrier needs more."""
 
 
 def build(kernel: Kernel, backend: Backend) -> bytes:
@@ -46,7 +42,9 @@ def module_archive(kernel: Kernel, backend: Backend) -> bytes:
     """Return the archive with the modules; LabUnavailable where they are not this kernel's."""
     check(kernel, backend)
     order, files = [], []
-    for name, image in in_order([*CARRIERS, backend.module], kernel.modules):
+    for name, image in in_order(
+        [*backend.emulator.carrier.modules, backend.module], kernel.modules
+    ):
         _check_release(kernel, name, image)
         order.append([name, backend.parameters if name == backend.module else ""])
         files.append(Entry(f"modules/{name}.ko", 0o644, image))
@@ -65,10 +63,10 @@ def _check_release(kernel: Kernel, name: str, image: bytes) -> None:
 
 def check(kernel: Kernel, backend: Backend) -> None:
     """Raise LabUnavailable, with the reason, for a kernel that cannot do it for a known reason."""
-    module = backend.module
-    for option, what in NEEDED.items():
-        if kernel.config is not None and option not in kernel.config:
-            raise _cannot(kernel, f"{what} ({option} is not set)")
+    module, carrier = backend.module, backend.emulator.carrier
+    for options, what in {**NEEDED, **carrier.options}.items():
+        if kernel.config is not None and not kernel.config.keys() & set(options.split(" or ")):
+            raise _cannot(kernel, f"{what} ({options} is not set)")
     option = f"CONFIG_{module.upper()}"
     built_in = None if kernel.built_in is None else module in kernel.built_in
     if kernel.config is not None:
@@ -78,9 +76,9 @@ def check(kernel: Kernel, backend: Backend) -> None:
         built_in = kernel.config[option] == "y"
     if built_in is False and module not in kernel.modules:
         raise _cannot(kernel, f"the module {module} is not there; --modules can name its folder")
-    for carrier in CARRIERS if kernel.built_in is not None else ():
-        if carrier not in kernel.modules and carrier not in (kernel.built_in or ()):
-            raise _cannot(kernel, f"the module {carrier}, which carries the results, is not there")
+    for name in carrier.modules if kernel.built_in is not None else ():
+        if name not in kernel.modules and name not in (kernel.built_in or ()):
+            raise _cannot(kernel, f"the module {name}, which carries the results, is not there")
 
 
 def _cannot(kernel: Kernel, why: str) -> LabUnavailable:

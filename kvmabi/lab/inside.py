@@ -21,7 +21,9 @@ from typing import Any, Final
 
 from kvmabi.errors import KvmAbiError
 from kvmabi.lab.frames import Kind, encode
+from kvmabi.lab.klog import BOOTED
 from kvmabi.lab.leaks import Kmemleak, as_messages
+from kvmabi.lab.port import Port, Trouble, open_port
 
 SYS_FINIT_MODULE: Final = 313
 """Of x86-64. Source: arch/x86/entry/syscalls/syscall_64.tbl."""
@@ -33,31 +35,25 @@ MOUNTS: Final = (
     ("debugfs", "/sys/kernel/debug"),
 )
 MODULES: Final = Path("/modules")
-NO_PORT: Final = "no virtio-serial port came up"
-PORT_NAME: Final = "kvmabi"
 HARNESS_FAILED: Final = 4
 READ_BYTES: Final = 1 << 16
-PORT_DEADLINE_S: Final = 10.0
 PRELOADED: Final = ("kvmabi.cli", "kvmabi.matrix", "kvmabi.results.recorder", "kvmabi.vmm")
 """What verbs import; the libraries among them (rich) take as long as all else."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Trouble(Exception):
-    """The verb cannot be started in this kernel; the text goes out."""
-
-
 def main() -> None:
     """Be the init process; never returns."""
-    port = -1
+    port: Port | None = None
     try:
         mount_all()
+        say_booted()
         problems = load_modules()
-        port = open_port()
+        port = open_port(Path("/proc/cmdline").read_text())
         prepare()
         send(port, Kind.READY, json.dumps(about(problems)).encode())
-        job = read_job(port)
+        job = port.read_job()
         time.clock_settime(time.CLOCK_REALTIME, job["now"])
         ended = Runner(port, job).run()
         send(port, Kind.EXIT, json.dumps(ended).encode())
@@ -80,6 +76,12 @@ def mount_all() -> None:
         Path("/proc/sys/kernel/printk").write_text("8 4 1 8")  # the console gets all that comes
 
 
+def say_booted() -> None:
+    """Part what the kernel's log says of its boot from what it says of KVM."""
+    with suppress(OSError):
+        Path("/dev/kmsg").write_text(f"{BOOTED}\n")
+
+
 def load_modules() -> list[str]:
     """Load the modules in the order that the host worked out; return what went wrong."""
     problems = []
@@ -89,18 +91,6 @@ def load_modules() -> list[str]:
                 reason = os.strerror(ctypes.get_errno())
                 problems.append(f"the module {name} does not load: {reason}")
     return problems
-
-
-def open_port() -> int:
-    """Return the open virtio-serial port to the host; Trouble, for the console, without one."""
-    give_up = time.monotonic() + PORT_DEADLINE_S
-    while time.monotonic() < give_up:
-        for name in Path("/sys/class/virtio-ports").glob("*/name"):
-            if name.read_text().strip() == PORT_NAME:
-                with suppress(OSError):
-                    return os.open(f"/dev/{name.parent.name}", os.O_RDWR | os.O_CLOEXEC)
-        time.sleep(0.02)
-    raise Trouble(NO_PORT)
 
 
 def prepare() -> None:
@@ -136,32 +126,18 @@ def taint() -> int:
     return 0
 
 
-def send(port: int, kind: Kind, payload: bytes) -> None:
+def send(port: Port | None, kind: Kind, payload: bytes) -> None:
     """Send one frame; without a port, to the console, which is the log."""
-    if port < 0:
+    if port is None:
         sys.stderr.write(f"kvmabi: {payload.decode(errors='replace')}\n")
         return
-    data = memoryview(encode(kind, payload))
-    while data:
-        data = data[os.write(port, data) :]
-
-
-def read_job(port: int) -> dict[str, Any]:
-    """Return the job that the host sends, a line of JSON."""
-    line = b""
-    while not line.endswith(b"\n"):
-        piece = os.read(port, READ_BYTES)
-        if not piece:  # the host's end is not open yet
-            time.sleep(0.01)
-        line += piece
-    job: dict[str, Any] = json.loads(line)
-    return job
+    port.send(encode(kind, payload))
 
 
 class Runner:
     """Runs one verb in a process of its own, and passes on all that it and the kernel say."""
 
-    def __init__(self, port: int, job: Mapping[str, Any]) -> None:
+    def __init__(self, port: Port, job: Mapping[str, Any]) -> None:
         self._port = port
         self._job = job
         self._selector = selectors.DefaultSelector()

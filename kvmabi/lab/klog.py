@@ -12,6 +12,10 @@ from typing import Final
 
 MARK: Final = "kvmabi: case "
 """What stands before a case's id in the log."""
+BOOTED: Final = "kvmabi: the kernel has booted"
+"""What stands in the log before KVM's modules are loaded."""
+BOOT: Final = "(boot)"
+"""The case of all that the log says before that."""
 LONGEST: Final = 60
 """How many lines of a finding are kept."""
 LAST_WORDS: Final = 24
@@ -31,7 +35,10 @@ _CONSOLE_TIME: Final = re.compile(r"^\[\s*\d+\.\d+\](\[[^\]]*\])?\s?")
 
 @dataclass(slots=True)
 class Finding:
-    """Something bad in the log. `case` is the one that had started last, "" before the first."""
+    """Something bad in the log. `case` is the one that had started last, "" before the first.
+
+    It is BOOT where the kernel had not yet come to loading KVM.
+    """
 
     case: str
     lines: list[str] = field(default_factory=list)
@@ -46,10 +53,10 @@ class LogReader:
     """Takes messages as they come, and keeps the findings with the case at which each came."""
 
     def __init__(self) -> None:
-        self.case = ""
+        self.case = BOOT
         self.findings: list[Finding] = []
         self.heard = 0
-        """How many findings there were, also those that were taken."""
+        """How many findings there were since the boot, also those that were taken."""
         self._open: Finding | None = None
 
     def kmsg(self, data: bytes) -> None:
@@ -64,12 +71,15 @@ class LogReader:
         if text.startswith(MARK):
             self.case = text.removeprefix(MARK).strip()
             self._open = None
+        elif text == BOOTED:
+            self.case = ""
+            self._open = None
         elif self._open is not None:
             self._go_on(self._open, text)
         elif is_finding(text):
             self._open = Finding(self.case, [text])
             self.findings.append(self._open)
-            self.heard += 1
+            self.heard += self.case != BOOT
 
     def _go_on(self, finding: Finding, text: str) -> None:
         finding.lines.append(text)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +15,9 @@ from typing import Any, Final, Self
 from kvmabi.errors import KernelLost, LabUnavailable
 from kvmabi.lab import klog
 from kvmabi.lab.frames import Decoder, Frame, Kind
-from kvmabi.lab.inside import NO_PORT
-from kvmabi.lab.machine.qemu import Emulator
+from kvmabi.lab.machine.emulator import Emulator, Line
+from kvmabi.lab.port import NO_IO_PORT, NO_VIRTIO, UNKNOWN
 
-BOOT_DEADLINE_S: Final = 180.0
 RESTORE_DEADLINE_S: Final = 60.0
 SILENCE_S: Final = 240.0
 """After how many seconds without a frame a kernel counts as hung; more than a case may take."""
@@ -27,11 +26,16 @@ UNFIT: Final = MappingProxyType(
         "Unable to mount root fs": "it cannot take an initramfs (CONFIG_BLK_DEV_INITRD)",
         "No working init found": "it cannot run Python's program or script "
         "(CONFIG_BINFMT_ELF, CONFIG_BINFMT_SCRIPT)",
-        NO_PORT: "it has no virtio_pci or virtio_console, which carry the "
+        NO_VIRTIO: "it has no virtio_pci or virtio_console, which carry the "
         "results (CONFIG_VIRTIO_PCI, CONFIG_VIRTIO_CONSOLE)",
+        NO_IO_PORT: "it lets no program use I/O ports, one of which carries the results "
+        "(CONFIG_X86_IOPL_IOPERM or CONFIG_DEVPORT)",
+        UNKNOWN: "it did not get its command line",
     }
 )
 """What a kernel's console says before it is ready, and what that means."""
+MUTE: Final = (NO_VIRTIO, NO_IO_PORT, UNKNOWN)
+"""After these the kernel is up, and will say nothing more."""
 TICK_S: Final = 0.2
 READ_BYTES: Final = 1 << 18
 
@@ -58,7 +62,8 @@ class Session:
 
     A context manager that ends the emulator; `log` is a file that gets the console as it comes.
     `restored` is what the kernel told when it was ready, where it comes from a snapshot;
-    `when_ready` is called with that, before the job is sent, where it has booted.
+    `when_ready` is called with that, before the job is sent, where it has booted, for which it has
+    `boot_deadline_s`.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class Session:
         job: Job,
         *,
         deadline_s: float,
+        boot_deadline_s: float,
         log: Path | None = None,
         restored: Mapping[str, Any] | None = None,
         when_ready: Callable[[Mapping[str, Any]], None] | None = None,
@@ -74,6 +80,7 @@ class Session:
         self._emulator = emulator
         self._job = job
         self._deadline_s = deadline_s
+        self._boot_deadline_s = boot_deadline_s
         self._log = log.open("wb") if log else None
         self._decoder = Decoder()
         self._console = bytearray()
@@ -84,6 +91,7 @@ class Session:
         """What the kernel told of itself when it was ready."""
         self._when_ready = when_ready
         self.heard_anything = False
+        self._lost_before = 0
         self._selector = selectors.DefaultSelector()
         self._selector.register(emulator.port, selectors.EVENT_READ, self._from_port)
         self._selector.register(emulator.console, selectors.EVENT_READ, self._from_console)
@@ -92,6 +100,11 @@ class Session:
     def console(self) -> str:
         """All that the kernel has printed."""
         return self._console.decode("utf-8", "replace")
+
+    @property
+    def damaged_bytes(self) -> int:
+        """How much came from the kernel, once it was ready, that made no whole frame."""
+        return self._decoder.lost_bytes - self._lost_before
 
     def frames(self) -> Iterator[Frame | None]:
         """Yield frames until the last; None at least every TICK_S.
@@ -119,6 +132,9 @@ class Session:
             raise LabUnavailable(frame.payload.decode(errors="replace").strip())
         if frame.kind is not Kind.READY:
             return True
+        if self._ready:
+            raise self._lost("it booted anew")
+        self._lost_before = self._decoder.lost_bytes  # what the emulator said of itself
         self.about = about = json.loads(frame.payload)
         if about["problems"] or not about["kvm"]:
             why = "; ".join(about["problems"]) or "nobody knows why"
@@ -132,14 +148,12 @@ class Session:
     def _send_job(self) -> None:
         self._ready = True
         self._heard = time.monotonic()
-        self._emulator.port.setblocking(True)
-        self._emulator.port.sendall(self._job.line())
-        self._emulator.port.setblocking(False)
+        self._emulator.hand_over(self._job.line())
 
-    def _from_port(self, port: socket.socket) -> Iterator[Frame]:
+    def _from_port(self, port: Line) -> Iterator[Frame]:
         return self._decoder.feed(self._receive(port))
 
-    def _from_console(self, console: socket.socket) -> Iterator[Frame]:
+    def _from_console(self, console: Line) -> Iterator[Frame]:
         data = self._receive(console)
         self._console += data
         if self._log:
@@ -147,9 +161,9 @@ class Session:
             self._log.flush()
         return iter(())
 
-    def _receive(self, line: socket.socket) -> bytes:
+    def _receive(self, line: Line) -> bytes:
         try:
-            data = line.recv(READ_BYTES)
+            data = os.read(line.fileno(), READ_BYTES)
         except (BlockingIOError, ConnectionResetError):
             return b""
         if not data:
@@ -165,7 +179,7 @@ class Session:
             raise self._lost(f"the machine went down (emulator: {ended})")
         if now - self._started > self._deadline_s:
             raise self._lost(f"the run was not over after {self._deadline_s:.0f} s")
-        if not self._ready and (now - self._started > BOOT_DEADLINE_S or NO_PORT in self.console):
+        if not self._ready and (now - self._started > self._boot_deadline_s or self._is_mute()):
             mute = (
                 "" if self._console else " (has it a serial console, CONFIG_SERIAL_8250_CONSOLE?)"
             )
@@ -175,6 +189,10 @@ class Session:
                 raise self._lost(f"the snapshot did not answer for {RESTORE_DEADLINE_S:.0f} s")
         elif self._ready and now - self._heard > SILENCE_S:
             raise self._lost(f"nothing came from it for {SILENCE_S:.0f} s")
+
+    def _is_mute(self) -> bool:
+        console = self.console
+        return any(text in console for text in MUTE)
 
     def _lost(self, why: str) -> KernelLost | LabUnavailable:
         for text, reason in () if self._ready else UNFIT.items():

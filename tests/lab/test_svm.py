@@ -17,6 +17,7 @@ from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import backend
 from kvmabi.lab.frames import Frame, Kind
 from kvmabi.lab.machine import qemu
+from kvmabi.lab.machine.emulator import Machine
 from kvmabi.lab.session import Job, Session
 from kvmabi.results import Verdict, read_result
 
@@ -72,8 +73,8 @@ def boot_with(fault: str) -> tuple[list[Frame], str]:
     python = initramfs.Userland().python
     other = Entry("init", 0o755, CRASH.format(python=python, fault=FAULTS[fault]).encode())
     frames: list[Frame] = []
-    emulator = qemu.Emulator(qemu.Machine(SVM, kernel.image), whole + cpio.archive([other]))
-    with Session(emulator, Job(["x"]), deadline_s=120) as session:
+    emulator = qemu.Emulator(Machine(SVM, kernel.image), whole + cpio.archive([other]))
+    with Session(emulator, Job(["x"]), deadline_s=120, boot_deadline_s=120) as session:
         try:
             frames.extend(filter(None, session.frames()))
         except KernelLost as error:

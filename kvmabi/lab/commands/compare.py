@@ -18,7 +18,6 @@ from kvmabi.lab import child
 from kvmabi.lab.backends import BACKENDS
 from kvmabi.lab.child import Task
 from kvmabi.lab.commands.run import (
-    DEADLINE_S,
     DEFAULT_BACKEND,
     RECORDING,
     UNRECORDED,
@@ -61,8 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deadline",
         metavar="SECONDS",
         type=float,
-        default=2 * DEADLINE_S,
-        help="give a kernel up after this time (default: %(default).0f)",
+        help="give a kernel up after this time (default: twice what lab run has)",
     )
     parser.add_argument(
         "--fresh", action="store_true", help="boot, and keep and use no snapshot of a booted kernel"
@@ -141,12 +139,13 @@ def make_side(name: str, args: argparse.Namespace, folder: Path) -> Side:
     kernel = getattr(args, name)
     modules = getattr(args, f"{name}_modules")
     backend = getattr(args, f"{name}_backend") or args.backend
+    deadline_s = args.deadline or 2 * BACKENDS[backend].emulator.deadline_s
     result = folder / f"{name}.jsonl"
     result.unlink(missing_ok=True)  # else an earlier run's could pass for this one's
     words = (
         *("lab", "run", "--kernel", kernel, "--backend", backend),
         *(("--modules", modules) if modules else ()),
-        *("--deadline", str(args.deadline)),
+        *("--deadline", str(deadline_s)),
         *(("--fresh",) if args.fresh else ()),
         *("--log", str(folder / f"{name}.console"), "--"),
         *args.words,

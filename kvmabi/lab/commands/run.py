@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,15 +13,15 @@ from typing import Any, Final
 
 from kvmabi.errors import KernelLost, UsageError
 from kvmabi.lab import cache, initramfs, kernels, klog
-from kvmabi.lab.backends import BACKENDS, backend
+from kvmabi.lab.backends import BACKENDS, BOCHS, QEMU, backend
 from kvmabi.lab.collector import Collector, Terms
-from kvmabi.lab.machine import qemu, snapshot
+from kvmabi.lab.machine import qemu, snapshot, start
+from kvmabi.lab.machine.emulator import Emulator, Machine
 from kvmabi.lab.machine.snapshot import Snapshot
 from kvmabi.lab.session import Job, Session
 
 DEFAULT_KERNEL: Final = "debian:6.1"
 DEFAULT_BACKEND: Final = "svm"
-DEADLINE_S: Final = 1800.0
 RECORDING: Final = ("matrix",)
 """The verbs whose --json is a result, case by case; another's goes to its file unread."""
 UNRECORDED: Final = frozenset({"--list", "--repro", "--help", "-h"})
@@ -55,8 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deadline",
         metavar="SECONDS",
         type=float,
-        default=DEADLINE_S,
-        help="give the kernel up after this time (default: %(default).0f)",
+        help="give the kernel up after this time (default: "
+        + ", ".join(f"{one.deadline_s:.0f} in {one.name}" for one in (QEMU, BOCHS))
+        + ")",
     )
     parser.add_argument(
         "--fresh", action="store_true", help="boot, and keep and use no snapshot of a booted kernel"
@@ -71,10 +72,10 @@ def run(args: argparse.Namespace) -> int:
     """Carry the subcommand out and return its exit code."""
     words, json = inner_command(args.words)
     chosen = backend(args.backend)
-    emulator_version = qemu.version(chosen)
+    emulator_version = start.version(chosen)
     kernel = kernels.find_kernel(args.kernel, args.modules)
     image = initramfs.build(kernel, chosen)
-    machine = qemu.Machine(chosen, kernel.image)
+    machine = Machine(chosen, kernel.image)
     _note(f"{kernel.source} on {chosen.name} ({chosen.about}, {emulator_version})")
     terms = Terms(
         json=json,
@@ -86,13 +87,16 @@ def run(args: argparse.Namespace) -> int:
             "emulator": emulator_version,
             "accelerator": chosen.accelerator,
             "cpu": chosen.cpu,
+            "carrier": chosen.emulator.carrier.name,
             "module_parameters": chosen.parameters,
         },
     )
-    start = Start(machine, image, Job(words, CASE_LOG), args.deadline, _log_file(args.log))
-    kept = None if args.fresh else snapshot.find(machine, image, emulator_version)
+    deadline_s = chosen.emulator.deadline_s if args.deadline is None else args.deadline
+    run = Start(machine, image, Job(words, CASE_LOG), deadline_s, _log_file(args.log))
+    may_keep = chosen.emulator.keeps and not args.fresh
+    kept = snapshot.find(machine, image, emulator_version) if may_keep else None
     if kept is not None and (about := kept.about) is not None:
-        with start.restored(kept, about) as session, Collector(terms) as collector:
+        with run.restored(kept, about) as session, Collector(terms) as collector:
             try:
                 return _collect(session, collector)
             except KernelLost as error:
@@ -100,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
                     raise
                 _note(f"the snapshot is of no use ({str(error).partition(';')[0]}); booting")
                 kept.drop()
-    with start.booted(kept) as session, Collector(terms) as collector:
+    with run.booted(kept) as session, Collector(terms) as collector:
         return _collect(session, collector)
 
 
@@ -108,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 class Start:
     """A machine with its job, to be started in one way or another."""
 
-    machine: qemu.Machine
+    machine: Machine
     image: bytes
     job: Job
     deadline_s: float
@@ -116,17 +120,33 @@ class Start:
 
     def booted(self, keep: Snapshot | None) -> Session:
         """Return the session of a machine that boots, and is kept once it is ready."""
+        if keep is None:
+            return self._session(start.boot(self.machine, self.image, self.job.line()))
         emulator = qemu.Emulator(self.machine, self.image)
-        save = None if keep is None else partial(keep.save, emulator)
-        return Session(
-            emulator, self.job, deadline_s=self.deadline_s, log=self.log, when_ready=save
-        )
+        return self._session(emulator, when_ready=partial(keep.save, emulator))
 
     def restored(self, kept: Snapshot, about: Mapping[str, Any]) -> Session:
         """Return the session of a machine that goes on from where it was kept."""
         cache.used(kept.path)
         emulator = qemu.Emulator(self.machine, self.image, kept.path)
-        return Session(emulator, self.job, deadline_s=self.deadline_s, log=self.log, restored=about)
+        return self._session(emulator, restored=about)
+
+    def _session(
+        self,
+        emulator: Emulator,
+        *,
+        restored: Mapping[str, Any] | None = None,
+        when_ready: Callable[[Mapping[str, Any]], None] | None = None,
+    ) -> Session:
+        return Session(
+            emulator,
+            self.job,
+            deadline_s=self.deadline_s,
+            boot_deadline_s=self.machine.backend.emulator.boot_deadline_s,
+            log=self.log,
+            restored=restored,
+            when_ready=when_ready,
+        )
 
 
 def _log_file(name: str | None) -> Path | None:
@@ -151,7 +171,10 @@ def _collect(session: Session, collector: Collector) -> int:
             raise
         collector.lost(error, klog.running_case(session.console))
     else:
-        collector.finish(tainted_before=int(session.about.get("tainted", 0)))
+        collector.finish(
+            tainted_before=int(session.about.get("tainted", 0)),
+            damaged_bytes=session.damaged_bytes,
+        )
     collector.close()
     return collector.exit_code
 

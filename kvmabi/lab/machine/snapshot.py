@@ -18,6 +18,7 @@ from typing import Any, Final
 from kvmabi.errors import KernelLost
 from kvmabi.lab import cache
 from kvmabi.lab.machine import qemu
+from kvmabi.lab.machine.emulator import Machine
 
 KEPT: Final = 4
 
@@ -70,7 +71,7 @@ class Snapshot:
             Snapshot(path).drop()
 
 
-def find(machine: qemu.Machine, initramfs: bytes, emulator_version: str) -> Snapshot:
+def find(machine: Machine, initramfs: bytes, emulator_version: str) -> Snapshot:
     """Return the place of the snapshot of this machine with this initramfs."""
     words = qemu.command(machine, qemu.Lines(initrd="", port=0, console=0, monitor=0))
     name = cache.digest(

@@ -8,6 +8,7 @@ import pytest
 from kvmabi.errors import ExitCode, KernelLost
 from kvmabi.lab.collector import Collector, Terms
 from kvmabi.lab.frames import Frame, Kind
+from kvmabi.lab.klog import BOOTED
 from kvmabi.results import Verdict, read_result
 from kvmabi.results.record import CaseRecord, EndRecord, RunRecord, to_line
 
@@ -106,12 +107,43 @@ def test_a_finding_after_the_record_still_counts_for_the_last_case(play) -> None
     ("mark", "text"), [("one", "too late for the case one"), ("", "before the first case")]
 )
 def test_a_finding_outside_of_all_cases_is_a_problem(play, mark: str, text: str) -> None:
-    marks = [f"kvmabi: case {mark}"] if mark else []
+    marks = [BOOTED, *([f"kvmabi: case {mark}"] if mark else [])]
     collector, result = play(
         records(to_line(RUN), *map(case, IDS)), log(*marks, "BUG: x"), records(END), EXIT
     )
     assert collector.exit_code == ExitCode.HARNESS_FAILED
     assert text in result.end.problems[0]
+
+
+def test_a_finding_at_boot_is_told_and_kept_and_is_no_verdict_on_kvm(play, capsys) -> None:
+    collector, result = play(
+        log("WARNING: CPU: 0 PID: 0 at fpu", "Call Trace:", BOOTED, "kvmabi: case one"),
+        records(to_line(RUN), *map(case, IDS), END),
+        EXIT,
+    )
+    assert collector.exit_code == ExitCode.KEPT
+    assert result.end.notes["boot_warnings"] == ["WARNING: CPU: 0 PID: 0 at fpu"]
+    assert "before KVM was there: WARNING: CPU: 0 PID: 0 at fpu\n" in capsys.readouterr().err
+
+
+def test_damage_on_the_line_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "result.jsonl"
+    with Collector(Terms(str(path), "", {})) as collector:
+        collector.take(records(to_line(RUN), *map(case, IDS), END))
+        collector.take(EXIT)
+        collector.finish(damaged_bytes=7)
+        collector.close()
+    assert collector.exit_code == ExitCode.HARNESS_FAILED
+    (problem,) = read_result(path).end.problems
+    assert problem == "7 bytes of what the kernel under test sent came damaged"
+
+
+def test_damage_where_there_is_no_result_is_an_error() -> None:
+    with Collector(Terms(None, "", {}, cases=False)) as collector:
+        collector.take(EXIT)
+        with pytest.raises(KernelLost, match="7 bytes"):
+            collector.finish(damaged_bytes=7)
+        collector.finish()  # the control
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import pytest
 
 from kvmabi import cli
 from kvmabi.errors import ExitCode, LabUnavailable, UsageError
+from kvmabi.lab import port
 from kvmabi.lab.backends import BACKENDS, backend
 from kvmabi.lab.commands.run import _log_file, inner_command
 from kvmabi.lab.initramfs import check
 from kvmabi.lab.kernels import Kernel
 from kvmabi.lab.machine import qemu
+from kvmabi.lab.machine.emulator import Machine, check_tools
 from kvmabi.lab.userland import RUNTIME, code_files, merged
 
 SVM = backend("svm")
@@ -98,6 +100,34 @@ def test_a_missing_emulator_is_exit_3_with_the_command(monkeypatch, capsys) -> N
     assert len(err.splitlines()) == 1
 
 
+def test_what_bochs_lacks_is_one_command(monkeypatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(Path, "is_file", lambda path: path.name == "isolinux.bin")
+    with pytest.raises(LabUnavailable, match=r"install-recommends bochs seabios syslinux-common$"):
+        check_tools(backend("vmx"))
+    monkeypatch.setattr(shutil, "which", lambda name: name)  # the control
+    check_tools(backend("vmx"))
+
+
+def test_a_parameter_reaches_a_module_that_is_built_in() -> None:
+    line = Machine(backend("vmx-shadow"), Path("k")).command_line
+    assert "kvm_intel.ept=0" in line.split()
+    assert "kvm_intel" not in Machine(backend("vmx"), Path("k")).command_line
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_the_first_process_knows_every_carrier(name: str) -> None:
+    line = Machine(backend(name), Path("k")).command_line
+    (carrier,) = [word for word in line.split() if word.startswith(port.PARAMETER)]
+    assert carrier.removeprefix(port.PARAMETER) in port._CARRIERS
+
+
+@pytest.mark.parametrize("line", ["", "quiet", "kvmabi.carrier=pigeon", "xkvmabi.carrier=virtio"])
+def test_an_unknown_carrier_is_no_carrier(line: str) -> None:
+    with pytest.raises(port.Trouble, match="names no line to the host"):
+        port.open_port(line)
+
+
 def test_a_log_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     assert _log_file(None) is None
     assert _log_file(str(tmp_path / "log")) == tmp_path / "log"
@@ -106,7 +136,7 @@ def test_a_log_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
 
 
 def test_the_emulators_command() -> None:
-    machine = qemu.Machine(SVM, Path("/k/vmlinuz"), arguments="extra=1")
+    machine = Machine(SVM, Path("/k/vmlinuz"), arguments="extra=1")
     words = qemu.command(machine, qemu.Lines("/proc/self/fd/9", port=7, console=8, monitor=6))
     text = " ".join(words)
     assert "q35,accel=tcg" in text
@@ -122,6 +152,15 @@ def test_the_emulators_command() -> None:
 def test_a_kernel_with_all_options_passes() -> None:
     check(kernel(CONFIG), SVM)
     check(kernel(None), SVM)
+
+
+def test_without_a_way_to_its_ports_a_kernel_is_no_use_in_bochs() -> None:
+    config = dict.fromkeys((*CONFIG, "CONFIG_KVM_INTEL"), "y")
+    with pytest.raises(LabUnavailable, match="IOPL_IOPERM or CONFIG_DEVPORT is not set"):
+        check(kernel(config), backend("vmx"))
+    less = {name: value for name, value in config.items() if "VIRTIO" not in name}
+    for option in ("CONFIG_X86_IOPL_IOPERM", "CONFIG_DEVPORT"):
+        check(kernel({**less, option: "y"}), backend("vmx"))
 
 
 @pytest.mark.parametrize("option", CONFIG)

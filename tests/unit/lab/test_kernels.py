@@ -8,7 +8,7 @@ import pytest
 
 from kvmabi.errors import LabUnavailable, UsageError
 from kvmabi.lab import initramfs, kernels
-from kvmabi.lab.backends import backend
+from kvmabi.lab.backends import VIRTIO, backend
 from kvmabi.lab.image import release_of
 from kvmabi.lab.kernels import find_kernel, with_modules
 
@@ -147,7 +147,9 @@ def test_modules_of_another_kernel_are_told(put) -> None:
 
 
 def test_a_module_that_is_needed_as_one_must_be_there(put) -> None:
-    kernel = replace(whole(put), modules={}, config=dict.fromkeys(initramfs.NEEDED, "y"))
+    kernel = replace(
+        whole(put), modules={}, config=dict.fromkeys((*initramfs.NEEDED, *VIRTIO.options), "y")
+    )
     config = {**(kernel.config or {}), "CONFIG_KVM_AMD": "m"}
     with pytest.raises(LabUnavailable, match="the module kvm_amd is not there"):
         initramfs.check(replace(kernel, config=config), SVM)

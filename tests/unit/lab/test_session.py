@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,10 @@ class FakeEmulator:
             script(port, console)
         self._ended = "exit status 0"
 
+    def hand_over(self, job: bytes) -> None:
+        with suppress(BrokenPipeError):
+            self.port.sendall(job)
+
     def how_it_ended(self) -> str:
         return self._ended
 
@@ -51,8 +56,12 @@ class FakeEmulator:
         self._thread.join()
 
 
-def frames_of(emulator: FakeEmulator, log: Path | None = None, deadline_s: float = 20):
-    with Session(emulator, JOB, deadline_s=deadline_s, log=log) as session:  # type: ignore[arg-type]
+def session_of(emulator: FakeEmulator, **more: Any) -> Session:
+    return Session(emulator, JOB, **{"deadline_s": 20, "boot_deadline_s": 20, **more})
+
+
+def frames_of(emulator: FakeEmulator, **more: Any) -> tuple[list[Frame], str]:
+    with session_of(emulator, **more) as session:
         return [frame for frame in session.frames() if frame is not None], session.console
 
 
@@ -68,7 +77,7 @@ def test_the_job_is_sent_once_the_kernel_is_ready(tmp_path: Path) -> None:
 
     log = tmp_path / "log"
     emulator = FakeEmulator(script)
-    frames, console = frames_of(emulator, log)
+    frames, console = frames_of(emulator, log=log)
     (job,) = got
     assert (job["arguments"], job["environment"]) == (["matrix"], {"A": "b"})
     assert abs(job["now"] - time.time()) < 60
@@ -92,14 +101,15 @@ def test_a_machine_that_goes_down_is_lost_with_its_last_words() -> None:
 @pytest.mark.parametrize(
     ("name", "ready", "text"),
     [
-        ("BOOT_DEADLINE_S", False, "it was not up after"),
+        ("boot_deadline_s", False, "it was not up after"),
         ("SILENCE_S", True, "nothing came from it for"),
         ("deadline_s", True, "the run was not over after"),
     ],
 )
 def test_every_wait_has_an_end(monkeypatch, name: str, ready: bool, text: str) -> None:
-    if name != "deadline_s":
+    if name.isupper():
         monkeypatch.setattr(module, name, 0.3)
+    given = {} if name.isupper() else {name: 0.3}
 
     def script(port: socket.socket, _console: socket.socket) -> None:
         if ready:
@@ -108,7 +118,7 @@ def test_every_wait_has_an_end(monkeypatch, name: str, ready: bool, text: str) -
         port.recv(1)  # until the session gives up
 
     with pytest.raises(KernelLost, match=text):
-        frames_of(FakeEmulator(script), deadline_s=0.3 if name == "deadline_s" else 20)
+        frames_of(FakeEmulator(script), **given)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +127,7 @@ def test_every_wait_has_an_end(monkeypatch, name: str, ready: bool, text: str) -
         ("VFS: Unable to mount root fs on unknown-block(0,0)", "it cannot take an initramfs"),
         ("Kernel panic - No working init found.", "it cannot run Python's program"),
         ("kvmabi: no virtio-serial port came up", "it has no virtio_pci"),
+        ("kvmabi: no program may use I/O ports: Operation", "it lets no program use I/O ports"),
     ],
 )
 def test_a_kernel_that_lacks_something_is_told_plainly(console: str, text: str) -> None:
@@ -134,7 +145,7 @@ def test_a_restored_kernel_gets_its_job_at_once() -> None:
         port.recv(1)
 
     emulator = FakeEmulator(script)
-    with Session(emulator, JOB, deadline_s=20, restored={}) as session:  # type: ignore[arg-type]
+    with session_of(emulator, restored={}) as session:
         assert list(filter(None, session.frames())) == [Frame(Kind.EXIT, b"{}")]
         assert session.heard_anything
 
@@ -142,7 +153,7 @@ def test_a_restored_kernel_gets_its_job_at_once() -> None:
 def test_a_restored_kernel_that_says_nothing_is_given_up(monkeypatch) -> None:
     monkeypatch.setattr(module, "RESTORE_DEADLINE_S", 0.3)
     emulator = FakeEmulator(lambda port, _console: [port.recv(1000), port.recv(1)])
-    with Session(emulator, JOB, deadline_s=20, restored={}) as session:  # type: ignore[arg-type]
+    with session_of(emulator, restored={}) as session:
         with pytest.raises(KernelLost, match="the snapshot did not answer"):
             list(session.frames())
         assert not session.heard_anything
@@ -159,20 +170,14 @@ def test_what_is_to_happen_before_the_job_happens_before_it() -> None:
         port.recv(1)
 
     emulator = FakeEmulator(script)
-    with Session(
-        emulator,  # type: ignore[arg-type]
-        JOB,
-        deadline_s=20,
-        when_ready=lambda about: seen.append(about["release"]),
-    ) as session:
+    with session_of(emulator, when_ready=lambda about: seen.append(about["release"])) as session:
         list(session.frames())
     assert seen == ["6.1", "job"]
 
 
-def test_a_mute_kernel_gets_a_hint(monkeypatch) -> None:
-    monkeypatch.setattr(module, "BOOT_DEADLINE_S", 0.3)
+def test_a_mute_kernel_gets_a_hint() -> None:
     with pytest.raises(KernelLost, match="CONFIG_SERIAL_8250_CONSOLE"):
-        frames_of(FakeEmulator(lambda port, _console: port.recv(1)))
+        frames_of(FakeEmulator(lambda port, _console: port.recv(1)), boot_deadline_s=0.3)
 
 
 @pytest.mark.parametrize(
@@ -201,3 +206,41 @@ def test_a_kernel_that_cannot_do_it_is_told(frame: bytes, text: str) -> None:
             frames_of(FakeEmulator(script))
     else:  # the control: a kernel that can
         assert len(frames_of(FakeEmulator(script))[0]) == 1
+
+
+def test_what_came_damaged_is_counted_from_the_moment_when_the_kernel_was_ready() -> None:
+    whole = encode(Kind.OUT, b"text")
+
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        port.sendall(b"The emulator says hello.\n" + READY)
+        port.recv(1000)
+        port.sendall(whole[:-1] + b"?" + whole + encode(Kind.EXIT, b"{}"))
+        port.recv(1)
+
+    with session_of(FakeEmulator(script)) as session:
+        frames = list(filter(None, session.frames()))
+        assert [frame.kind for frame in frames] == [Kind.OUT, Kind.EXIT]
+        assert session.damaged_bytes == len(whole)
+
+
+def test_a_line_without_damage_says_so() -> None:
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        port.sendall(b"The emulator says hello.\n" + READY)
+        port.recv(1000)
+        port.sendall(encode(Kind.EXIT, b"{}"))
+        port.recv(1)
+
+    with session_of(FakeEmulator(script)) as session:
+        list(session.frames())
+        assert session.damaged_bytes == 0
+
+
+def test_a_kernel_that_comes_up_twice_was_lost() -> None:
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        port.sendall(READY)
+        port.recv(1000)
+        port.sendall(READY)
+        port.recv(1)
+
+    with pytest.raises(KernelLost, match="it booted anew"):
+        frames_of(FakeEmulator(script))

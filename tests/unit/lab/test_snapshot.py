@@ -14,6 +14,7 @@ from kvmabi.errors import KernelLost
 from kvmabi.lab import cache
 from kvmabi.lab.backends import backend
 from kvmabi.lab.machine import qemu, snapshot
+from kvmabi.lab.machine.emulator import Machine
 from kvmabi.lab.machine.qmp import Monitor
 from kvmabi.lab.machine.snapshot import KEPT, Snapshot
 
@@ -136,7 +137,7 @@ def test_a_damaged_note_is_no_snapshot(tmp_path: Path) -> None:
 def test_whatever_differs_is_another_snapshot(tmp_path: Path) -> None:
     kernel = tmp_path / "vmlinuz"
     kernel.write_bytes(b"one")
-    machine = qemu.Machine(backend("svm"), kernel)
+    machine = Machine(backend("svm"), kernel)
     first = snapshot.find(machine, b"initramfs", "QEMU 7")
     assert snapshot.find(machine, b"initramfs", "QEMU 7") == first
     others = [

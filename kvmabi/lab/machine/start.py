@@ -1,0 +1,24 @@
+"""Which emulator plays a back end: its version, and its start."""
+
+from __future__ import annotations
+
+from kvmabi.lab.backends import BOCHS, Backend
+from kvmabi.lab.machine import bochs, qemu
+from kvmabi.lab.machine.emulator import Emulator, Machine, check_tools
+
+
+def version(backend: Backend) -> str:
+    """Return what the back end's emulator says of itself.
+
+    Raises LabUnavailable, with the command that installs it, where it or a file of its is missing.
+    """
+    check_tools(backend)
+    version_of = bochs.version if backend.emulator is BOCHS else qemu.version
+    return version_of(backend.emulator.program)
+
+
+def boot(machine: Machine, initramfs: bytes, job: bytes) -> Emulator:
+    """Return the machine, as it boots; `job` is what a session would hand over (`Job.line`)."""
+    if machine.backend.emulator is BOCHS:
+        return bochs.Emulator(machine, initramfs, job)
+    return qemu.Emulator(machine, initramfs)
