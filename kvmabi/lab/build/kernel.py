@@ -71,6 +71,8 @@ def build(recipe: Recipe, out: Path | None = None) -> Path:
     """
     tools.check(recipe.flavour)
     workspace = recipe.workspace()
+    workspace.folder.mkdir(parents=True, exist_ok=True)
+    cache.used(workspace.folder)  # it is none of the old ones from now on
     with workspace.locked(lambda: recipe.say("waiting for another build of this source")):
         files = recipe.files(workspace.known())
         kernel = cache.folder("built") / recipe.key(files)
@@ -79,20 +81,24 @@ def build(recipe: Recipe, out: Path | None = None) -> Path:
         else:
             _build(recipe, workspace, files, kernel)
     cache.used(kernel)
-    cache.used(workspace.folder)
     return kernel if out is None else _copied(kernel, out)
 
 
-def _build(recipe: Recipe, workspace: Workspace, files: Listing, kernel: Path) -> None:
-    started = time.monotonic()
+def follow(recipe: Recipe, workspace: Workspace, files: Listing) -> None:
+    """Make the workspace's private tree the source with the changes, and nothing else."""
 
     def change(tree: Path, written: set[str]) -> None:
         for one in recipe.changes:
             written |= one.files()
             one.make(tree)
 
-    recipe.say(f"bringing a private copy of {recipe.source.label} up to date")
     workspace.update(recipe.source.tree, files, change)
+
+
+def _build(recipe: Recipe, workspace: Workspace, files: Listing, kernel: Path) -> None:
+    started = time.monotonic()
+    recipe.say(f"bringing a private copy of {recipe.source.label} up to date")
+    follow(recipe, workspace, files)
     recipe.say(f"building in {workspace.out}")
     make = Builder(
         workspace.source, workspace.out, recipe.flavour, jobs=recipe.jobs, progress=recipe.progress

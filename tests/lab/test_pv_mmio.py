@@ -1,0 +1,98 @@
+"""Kernels that are given PV_MMIO: the matrix covers it there without being told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import ExitCode, KvmAbiError
+from kvmabi.lab import cache
+from kvmabi.lab.backends import BACKENDS
+from kvmabi.lab.build import config, tools
+from kvmabi.lab.build.changes import find_change
+from kvmabi.lab.build.kernel import Recipe, build, follow
+from kvmabi.lab.build.sources import find_source
+from kvmabi.results import Verdict, read_result
+
+pytestmark = [pytest.mark.lab, pytest.mark.lab_full]
+
+CACHE = cache.folder()
+VERSIONS = ("6.1", "6.12")
+RUN_S = 7200
+
+
+@pytest.fixture(autouse=True)
+def shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KVMABI_CACHE", str(CACHE))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def needs_tools() -> None:
+    try:
+        tools.check(config.flavour("tiny"))
+    except KvmAbiError as error:
+        if os.environ.get("KVMABI_REQUIRE_LAB") == "1":
+            pytest.fail(f"KVMABI_REQUIRE_LAB=1, but {error}", pytrace=False)
+        pytest.skip(str(error))
+
+
+def recipe(version: str, *patches: str) -> Recipe:
+    def quiet(_text: str) -> None:
+        """Say nothing."""
+
+    source = find_source(f"debian:linux-source-{version}", quiet)
+    changes = tuple(find_change(name) for name in patches)
+    jobs = os.cpu_count() or 1
+    return Recipe(source, changes, config.flavour("tiny"), jobs, quiet, quiet)
+
+
+def kvmabi(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kvmabi", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=RUN_S,
+    )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("back_end", [one for one in BACKENDS if one != "host"])
+def test_every_case_of_the_flag_passes(version: str, back_end: str, tmp_path: Path) -> None:
+    kernel = build(recipe(version, "pv-mmio"))
+    out = tmp_path / "result.jsonl"
+    words = ["lab", "run", "--kernel", str(kernel), "--backend", back_end]
+    done = kvmabi(*words, "--", "matrix", "--filter", "pv-mmio", "--json", str(out))
+    result = read_result(out)
+    assert done.returncode == ExitCode.KEPT, done.stdout + done.stderr
+    assert len(result.cases) > 100
+    assert {case.verdict for case in result.cases} == {Verdict.PASS}
+    assert result.run.abi["mask"] == 0x3F
+    assert result.run.abi["mask_source"] == "BTF"
+
+
+def test_a_kernel_without_the_flag_passes_by_refusing_it(tmp_path: Path) -> None:
+    out = tmp_path / "result.jsonl"
+    words = ["lab", "run", "--kernel", "debian:6.1", "--", "matrix", "--filter", "pv-mmio"]
+    done = kvmabi(*words, "--json", str(out))
+    result = read_result(out)
+    assert done.returncode == ExitCode.KEPT, done.stdout + done.stderr
+    assert result.run.abi["mask"] == 0x1F
+    assert {case.verdict for case in result.cases} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_abi_diff_shows_the_new_flag_and_nothing_broken(version: str) -> None:
+    one = recipe(version, "pv-mmio")
+    workspace = one.workspace()
+    with workspace.locked(lambda: None):
+        follow(one, workspace, one.files(workspace.known()))
+        done = kvmabi("abi", "diff", str(one.source.tree), str(workspace.source))
+    assert done.returncode == ExitCode.KEPT, done.stdout + done.stderr
+    assert "KVM_IOEVENTFD_FLAG_PV_MMIO added: 0x20" in done.stdout
+    assert "KVM_IOEVENTFD_VALID_FLAG_MASK changed: 0x1f -> 0x3f" in done.stdout
+    assert "0 breaking" in done.stdout
