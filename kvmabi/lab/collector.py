@@ -136,6 +136,7 @@ class Collector:
         A taint that came during the run without a word in the log is a problem of its own, and so
         is what came damaged. KernelLost for that where there is no result to note it in.
         """
+        self._tell_traced()
         damage = f"{damaged_bytes} bytes of what the kernel under test sent came damaged"
         heard = self._log.heard
         booting = self._log.take(BOOT)
@@ -167,6 +168,14 @@ class Collector:
             self.recorder.problem(text)
         if inner is None or self._ended.get("exit", 0) < 0:
             self.recorder.problem(f"the verb did not come to its end: {self._ended}")
+
+    def _tell_traced(self) -> None:
+        """Keep, and tell, how often the tracepoints fired that the user named."""
+        traced: dict[str, Json] = self._ended.get("traced", {})
+        for event, count in traced.items():
+            sys.stderr.write(f"kvmabi lab: {event} fired {count} times\n")
+        if traced and self.recorder is not None:
+            self.recorder.note("traced", traced)
 
     def _note_boot(self, findings: Sequence[Finding]) -> None:
         """Keep, and tell, what went wrong before KVM was there; it is no verdict about KVM."""

@@ -24,6 +24,7 @@ from kvmabi.lab.frames import Kind, encode
 from kvmabi.lab.klog import BOOTED
 from kvmabi.lab.leaks import Kmemleak, as_messages
 from kvmabi.lab.port import Port, Trouble, open_port
+from kvmabi.lab.tracepoints import Counters
 
 SYS_FINIT_MODULE: Final = 313
 """Of x86-64. Source: arch/x86/entry/syscalls/syscall_64.tbl."""
@@ -33,6 +34,7 @@ MOUNTS: Final = (
     ("devtmpfs", "/dev"),
     ("tmpfs", "/tmp"),  # noqa: S108 (a file system of this kernel's own)
     ("debugfs", "/sys/kernel/debug"),
+    ("tracefs", "/sys/kernel/tracing"),
 )
 MODULES: Final = Path("/modules")
 HARNESS_FAILED: Final = 4
@@ -144,9 +146,10 @@ class Runner:
         self._kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> dict[str, Any]:
-        """Return how the verb ended: "exit" or "signal", and the taint bits after it."""
+        """Return how the verb ended ("exit"), the taint bits after it, and what was "traced"."""
         leaks = Kmemleak()
         leaks.start()
+        counters = Counters(self._job.get("trace", ()))
         ends = {kind: os.pipe() for kind in (Kind.OUT, Kind.ERR, Kind.RECORDS)}
         child = os.fork()
         if child == 0:
@@ -157,9 +160,10 @@ class Runner:
         self._selector.register(self._kmsg, selectors.EVENT_READ, Kind.LOG)
         self._pass_on(len(ends))
         _, status = os.waitpid(child, 0)
+        traced = counters.counts()
         self._tell(leaks)
         code = os.waitstatus_to_exitcode(status)
-        return {"exit": code, "tainted": taint()}
+        return {"exit": code, "tainted": taint(), "traced": traced}
 
     def _tell(self, leaks: Kmemleak) -> None:
         lines = leaks.report()

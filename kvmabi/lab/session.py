@@ -42,16 +42,21 @@ READ_BYTES: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the kernel under test is to run; "@records" among the arguments is the result file."""
+    """What the kernel under test is to run; "@records" among the arguments is the result file.
+
+    `trace` names the tracepoints ("kvm:kvm_fast_mmio") whose firing is to be counted meanwhile.
+    """
 
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    trace: Sequence[str] = ()
 
     def line(self) -> bytes:
         """Return the job as it is sent."""
         fields = {
             "arguments": list(self.arguments),
             "environment": dict(self.environment),
+            "trace": list(self.trace),
             "now": time.time(),  # a snapshot's clock stands where it was taken
         }
         return json.dumps(fields).encode() + b"\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -64,8 +65,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log", metavar="FILE", help="keep what the kernel prints")
     parser.add_argument(
+        "--trace",
+        metavar="EVENT",
+        type=tracepoint,
+        action="append",
+        default=[],
+        help="tell how often a tracepoint of the kernel's fired while the verb ran, such as "
+        "kvm:kvm_fast_mmio (may be repeated)",
+    )
+    parser.add_argument(
         "words", nargs="*", metavar="-- VERB", help='the verb with its options, behind "--"'
     )
+
+
+def tracepoint(text: str) -> str:
+    """Return the name of a tracepoint: its group, a colon, and its own."""
+    if not re.fullmatch(r"\w+:\w+", text):
+        raise argparse.ArgumentTypeError(f"{text!r}: GROUP:NAME is meant, as in kvm:kvm_fast_mmio")
+    return text
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         },
     )
     deadline_s = chosen.emulator.deadline_s if args.deadline is None else args.deadline
-    run = Start(machine, image, Job(words, CASE_LOG), deadline_s, _log_file(args.log))
+    run = Start(machine, image, Job(words, CASE_LOG, args.trace), deadline_s, _log_file(args.log))
     may_keep = chosen.emulator.keeps and not args.fresh
     kept = snapshot.find(machine, image, emulator_version) if may_keep else None
     if kept is not None and (about := kept.about) is not None:
