@@ -14,5 +14,6 @@ SUBCOMMANDS: Final = Subcommands(
         ),
         Command("build", "build a kernel for the lab, from source, with changes and a flavour"),
         Command("compare", "run a verb in two kernels, and say what regressed in the new one"),
+        Command("bisect", "find the commit of a kernel tree that broke a promise"),
     ),
 )

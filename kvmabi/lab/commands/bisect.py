@@ -1,0 +1,177 @@
+"""``kvmabi lab bisect``: the commit of a kernel tree that broke a promise."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from kvmabi.errors import ExitCode, UsageError
+from kvmabi.ioeventfd.select import find, pattern_for, select
+from kvmabi.lab.backends import BACKENDS, backend
+from kvmabi.lab.bisect.drive import Bisection, Found
+from kvmabi.lab.bisect.judge import Answer
+from kvmabi.lab.bisect.tree import Git, environment, private_tree
+from kvmabi.lab.build import changes, config, tools
+from kvmabi.lab.child import environment as kvmabi_environment
+from kvmabi.lab.commands.bisect_step import Plan
+from kvmabi.lab.commands.run import DEADLINE_S, DEFAULT_BACKEND, inner_command
+from kvmabi.lab.machine import qemu
+
+DEFAULT_FLAVOUR: Final = "tiny"
+STEP: Final = (sys.executable, "-P", "-m", "kvmabi.lab.commands.bisect_step")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommand's options."""
+    parser.add_argument("tree", metavar="TREE", help="a git checkout of the kernel; it stays as is")
+    parser.add_argument("--good", metavar="COMMIT", required=True, help="one that is as promised")
+    parser.add_argument("--bad", metavar="COMMIT", required=True, help="a later one that is not")
+    parser.add_argument(
+        "--backend",
+        choices=list(BACKENDS),
+        default=DEFAULT_BACKEND,
+        help="the back end (default: %(default)s); lab run --help tells what they are",
+    )
+    parser.add_argument(
+        "--flavour",
+        choices=list(config.FLAVOURS),
+        default=DEFAULT_FLAVOUR,
+        help="the configuration (default: %(default)s); lab build --help tells what they are",
+    )
+    parser.add_argument(
+        "--patch",
+        metavar="PATCH",
+        action="append",
+        default=[],
+        help="change each commit before it is built: what lab build takes (may be repeated)",
+    )
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="how many compilers side by side (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--deadline",
+        metavar="SECONDS",
+        type=float,
+        default=DEADLINE_S,
+        help="give a kernel up after this time (default: %(default).0f)",
+    )
+    parser.add_argument("--log", metavar="FILE", help="write the log to this file as well")
+    parser.add_argument(
+        "words",
+        nargs="+",  # with "*", the first look at TREE would take them for none
+        metavar="-- VERB",
+        help='what is good and bad: a verb with its options, behind "--" (matrix --repro ID, say)',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry the subcommand out and return its exit code; the log of it goes to stdout."""
+    words = judging_words(args.words)
+    kind = config.flavour(args.flavour)
+    for name in args.patch:
+        changes.find_change(name)
+    if args.jobs < 1:
+        raise UsageError(f"--jobs {args.jobs}: at least one is needed")
+    qemu.find_program(backend(args.backend))
+    tools.check(kind)
+    log = _empty(args.log)
+    repository = Git(Path(args.tree))
+    good, bad = (repository.commit(name) for name in (args.good, args.bad))
+    if good == bad:
+        raise UsageError(f"--good {args.good} and --bad {args.bad} are one commit")
+    with private_tree(repository, good) as (folder, git):
+        plan = Plan(
+            folder=folder,
+            words=words,
+            backend=args.backend,
+            flavour=kind.name,
+            patches=tuple(_absolute(name) for name in args.patch),
+            jobs=args.jobs,
+            deadline_s=args.deadline,
+        )
+        return _search(plan, git, args, log)
+
+
+def judging_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the verb's words as a step runs them: a case to repeat is a matrix of one case.
+
+    So its records are kept, which tell a broken promise from a kernel that was lost.
+    """
+    inner_command(list(words))
+    found: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        option, _, value = word.partition("=")
+        if option in ("--json", "--list"):
+            raise UsageError(f"a bisection has no use for {option}: leave it out")
+        if option == "--repro":
+            found += ["--filter", pattern_for(find(value or next(rest, "")))]
+        else:
+            found.append(word)
+    if found[0] == "matrix":
+        select([value for option, value in pairwise(found) if option == "--filter"])
+    return tuple(found)
+
+
+def _absolute(name: str) -> str:
+    return str(Path(name).resolve()) if Path(name).is_file() else name
+
+
+def _search(plan: Plan, git: Git, args: argparse.Namespace, log: Path | None) -> int:
+    bisection = Bisection(
+        git=git,
+        step=(*STEP, str(plan.write())),
+        transcript=plan.folder / "transcript",
+        why=plan.last_note,
+        env={**environment(), "PYTHONPATH": kvmabi_environment()["PYTHONPATH"]},
+    )
+    try:
+        bisection.check_end("--good", args.good, Answer.GOOD)
+        bisection.check_end("--bad", args.bad, Answer.BAD)
+        found = bisection.search(args.good, args.bad)
+    finally:
+        text = log_text(plan, bisection.found())
+        sys.stdout.write(text)
+        if log is not None:
+            log.write_text(text)
+    return _conclude(found)
+
+
+def log_text(plan: Plan, found: Found) -> str:
+    """Return what the steps noted, as comments, and git's own log: `git bisect replay` takes it."""
+    notes = [f"# {line}" for line in plan.noted()]
+    return "\n".join([*notes, *([found.log] if found.log else [])]) + "\n"
+
+
+def _conclude(found: Found) -> int:
+    """Say what is left to say, the log having ended with the first bad commit."""
+    if found.skipped:
+        sys.stderr.write(f"kvmabi lab: commits skipped: {found.skipped}\n")
+    if found.first_bad:
+        return ExitCode.KEPT
+    sys.stderr.write(
+        f"kvmabi lab: the first bad commit is one of the {len(found.candidates)} possible ones "
+        "above: those between could be called neither good nor bad\n"
+    )
+    return ExitCode.NOTHING_CHECKED
+
+
+def _empty(name: str | None) -> Path | None:
+    """Return the log's file; UsageError, before anything runs, where it cannot be written."""
+    if name is None:
+        return None
+    path = Path(name)
+    try:
+        path.write_text("")
+    except OSError as error:
+        raise UsageError(f"--log {name}: {error.strerror}") from None
+    return path
