@@ -6,7 +6,7 @@ Figures in comments are measured on a 2-core machine.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -25,6 +25,8 @@ class Carrier:
     """The kernel's modules that it needs."""
     options: Mapping[str, str]
     """The kernel's options that it needs ("A or B": one of them), and what is lacking without."""
+    both_ways: bool
+    """Whether the job comes by it; else it lies in the initramfs."""
 
 
 VIRTIO: Final = Carrier(
@@ -36,6 +38,7 @@ VIRTIO: Final = Carrier(
             "CONFIG_VIRTIO_CONSOLE": "it has no virtio console, which carries the results",
         }
     ),
+    both_ways=True,
 )
 DEBUG_PORT: Final = Carrier(
     "debug-port",
@@ -46,6 +49,7 @@ DEBUG_PORT: Final = Carrier(
             "which carries the results"
         }
     ),
+    both_ways=False,
 )
 
 
@@ -65,6 +69,7 @@ class Emulator:
     """Whether a machine that has booted can be kept, for the next run to go on from."""
 
 
+TCG: Final = "tcg"
 QEMU: Final = Emulator(
     "QEMU",
     "qemu-system-x86_64",
@@ -96,6 +101,15 @@ BOCHS: Final = Emulator(
     keeps=False,  # what bochs saves it does not restore
 )
 
+COUNTING_QEMU: Final = replace(
+    QEMU,
+    carrier=DEBUG_PORT,  # a write has reached us before the next instruction; nothing comes in
+    boot_deadline_s=600.0,
+    deadline_s=10_800.0,  # some four times slower
+    keeps=False,
+)
+"""QEMU with clocks that count the guest's instructions, so that it runs the same each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -108,7 +122,7 @@ class Backend:
     parameters: str = ""
     """The module's parameters."""
     emulator: Emulator = field(default=QEMU)
-    accelerator: str = "tcg"
+    accelerator: str = TCG
     cpu: str = "max,+svm"
 
 
@@ -148,3 +162,14 @@ def backend(name: str) -> Backend:
         raise UsageError(
             f"there is no back end {name!r}; the lab has {', '.join(BACKENDS)}"
         ) from None
+
+
+def counting(chosen: Backend) -> Backend:
+    """Return the back end on an emulator that runs the same each time; UsageError without one."""
+    if chosen.emulator is not QEMU or chosen.accelerator != TCG:
+        able = [one.name for one in BACKENDS.values() if one.accelerator == TCG]
+        raise UsageError(
+            f"--deterministic needs an emulator that counts instructions, and {chosen.name} has "
+            f"none; {' and '.join(able)} have"
+        )
+    return replace(chosen, emulator=COUNTING_QEMU)

@@ -50,6 +50,8 @@ class Job:
     arguments: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     trace: Sequence[str] = ()
+    now: float | None = None
+    """What the kernel's clock is set to, in seconds since 1970; None: to ours."""
 
     def line(self) -> bytes:
         """Return the job as it is sent."""
@@ -57,7 +59,8 @@ class Job:
             "arguments": list(self.arguments),
             "environment": dict(self.environment),
             "trace": list(self.trace),
-            "now": time.time(),  # a snapshot's clock stands where it was taken
+            # a snapshot's clock stands where it was taken
+            "now": time.time() if self.now is None else self.now,
         }
         return json.dumps(fields).encode() + b"\n"
 

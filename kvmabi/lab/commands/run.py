@@ -14,15 +14,16 @@ from typing import Any, Final
 
 from kvmabi.errors import KernelLost, UsageError
 from kvmabi.lab import cache, initramfs, kernels, klog
-from kvmabi.lab.backends import BACKENDS, BOCHS, QEMU, backend
+from kvmabi.lab.backends import BACKENDS, BOCHS, QEMU, backend, counting
 from kvmabi.lab.collector import Collector, Terms
 from kvmabi.lab.machine import qemu, snapshot, start
-from kvmabi.lab.machine.emulator import Emulator, Machine
+from kvmabi.lab.machine.emulator import BEGINNING, Emulator, Machine
 from kvmabi.lab.machine.snapshot import Snapshot
 from kvmabi.lab.session import Job, Session
 
 DEFAULT_KERNEL: Final = "debian:6.1"
 DEFAULT_BACKEND: Final = "svm"
+DEFAULT_SEED: Final = 0
 RECORDING: Final = ("matrix",)
 """The verbs whose --json is a result, case by case; another's goes to its file unread."""
 UNRECORDED: Final = frozenset({"--list", "--repro", "--help", "-h"})
@@ -63,6 +64,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fresh", action="store_true", help="boot, and keep and use no snapshot of a booted kernel"
     )
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="run the same each time, on a machine whose clocks count instructions (slower)",
+    )
+    parser.add_argument(
+        "--seed",
+        metavar="N",
+        type=_seed,
+        help="with --deterministic: start its random numbers here, for another course of events "
+        f"(default: {DEFAULT_SEED})",
+    )
     parser.add_argument("--log", metavar="FILE", help="keep what the kernel prints")
     parser.add_argument(
         "--trace",
@@ -88,11 +101,13 @@ def tracepoint(text: str) -> str:
 def run(args: argparse.Namespace) -> int:
     """Carry the subcommand out and return its exit code."""
     words, json = inner_command(args.words)
-    chosen = backend(args.backend)
+    chosen, seed = backend(args.backend), _seed_of(args)
+    if seed is not None:
+        chosen = counting(chosen)
     emulator_version = start.version(chosen)
     kernel = kernels.find_kernel(args.kernel, args.modules)
     image = initramfs.build(kernel, chosen)
-    machine = Machine(chosen, kernel.image)
+    machine = Machine(chosen, kernel.image, seed=seed)
     _note(f"{kernel.source} on {chosen.name} ({chosen.about}, {emulator_version})")
     terms = Terms(
         json=json,
@@ -106,10 +121,13 @@ def run(args: argparse.Namespace) -> int:
             "cpu": chosen.cpu,
             "carrier": chosen.emulator.carrier.name,
             "module_parameters": chosen.parameters,
+            **({} if seed is None else {"seed": seed}),
         },
     )
+    now = None if seed is None else BEGINNING.timestamp()
+    job = Job(words, CASE_LOG, args.trace, now)
     deadline_s = chosen.emulator.deadline_s if args.deadline is None else args.deadline
-    run = Start(machine, image, Job(words, CASE_LOG, args.trace), deadline_s, _log_file(args.log))
+    run = Start(machine, image, job, deadline_s, _log_file(args.log))
     may_keep = chosen.emulator.keeps and not args.fresh
     kept = snapshot.find(machine, image, emulator_version) if may_keep else None
     if kept is not None and (about := kept.about) is not None:
@@ -164,6 +182,23 @@ class Start:
             restored=restored,
             when_ready=when_ready,
         )
+
+
+def _seed(text: str) -> int:
+    """Return a seed as QEMU takes one; argparse tells what is wrong with any other text."""
+    number = int(text) if text.isdecimal() else -1
+    if not 0 <= number < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be 0 to 2^64-1")
+    return number
+
+
+def _seed_of(args: argparse.Namespace) -> int | None:
+    """Return the seed of a run that is to be the same each time; None for any other."""
+    if args.deterministic:
+        return DEFAULT_SEED if args.seed is None else int(args.seed)
+    if args.seed is not None:
+        raise UsageError("--seed goes with --deterministic")
+    return None
 
 
 def _log_file(name: str | None) -> Path | None:
@@ -227,7 +262,11 @@ def inner_command(words: list[str]) -> tuple[list[str], str | None]:
 
 def _prefix(args: argparse.Namespace) -> str:
     words = ["kvmabi", "lab", "run", "--kernel", args.kernel, "--backend", args.backend]
-    return shlex.join([*words, "--modules", args.modules] if args.modules else words)
+    if args.modules:
+        words += ["--modules", args.modules]
+    if args.deterministic:
+        words += ["--deterministic", "--seed", str(_seed_of(args))]
+    return shlex.join(words)
 
 
 def _note(text: str) -> None:

@@ -15,12 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
 
-from kvmabi.lab import cpio
-from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import BIOS, ISOLINUX, LDLINUX, VGA_BIOS
 from kvmabi.lab.machine import iso
 from kvmabi.lab.machine.emulator import Machine, Process
-from kvmabi.lab.port import JOB_FILE
 
 BANNER: Final = "Emulator "
 STEPS_A_SECOND: Final = 50_000_000
@@ -73,15 +70,15 @@ def configuration(machine: Machine, *, cd: str, console: str) -> str:
     )
 
 
-def cd_image(machine: Machine, initramfs: bytes, job: bytes) -> bytes:
-    """Return the CD with the kernel, its initramfs and, inside that, the job."""
+def cd_image(machine: Machine, initramfs: bytes) -> bytes:
+    """Return the CD with the kernel and its initramfs."""
     command_line = f"{machine.command_line} {REBOOT}"
     files = {
         LOADER: Path(ISOLINUX).read_bytes(),
         "LDLINUX.C32": Path(LDLINUX).read_bytes(),
         "ISOLINUX.CFG": _LOADER_CONFIGURATION.format(command_line=command_line).encode(),
         "VMLINUZ": machine.kernel.read_bytes(),
-        "INITRD": initramfs + cpio.archive([Entry(JOB_FILE, 0o644, job)]),
+        "INITRD": initramfs,
     }
     return iso.image(files, LOADER)
 
@@ -100,14 +97,14 @@ class Emulator:
     The kernel finds its job when it is up; none can be handed over later.
     """
 
-    def __init__(self, machine: Machine, initramfs: bytes, job: bytes) -> None:
+    def __init__(self, machine: Machine, initramfs: bytes) -> None:
         with ExitStack() as passed_on:
             self.port, out = socket.socketpair()
             passed_on.enter_context(out)
             end, console = os.pipe()
             self.console = os.fdopen(end, "rb", buffering=0)
             passed_on.callback(os.close, console)
-            cd = _in_memory(passed_on, "cd", cd_image(machine, initramfs, job))
+            cd = _in_memory(passed_on, "cd", cd_image(machine, initramfs))
             text = configuration(machine, cd=_path(cd), console=_path(console))
             own = _in_memory(passed_on, "bochsrc", text.encode())
             go = _in_memory(passed_on, "go", GO)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final, Protocol
 
@@ -17,6 +18,8 @@ from kvmabi.lab.backends import Backend
 from kvmabi.lab.port import PARAMETER
 
 MEMORY_MIB: Final = 1024
+BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)
+"""What the clock of a machine that counts instructions shows when it starts."""
 PR_SET_PDEATHSIG: Final = 1
 CLONE_NEWUSER: Final = 0x1000_0000
 CLONE_NEWNET: Final = 0x4000_0000
@@ -39,6 +42,8 @@ class Machine:
     memory_mib: int = MEMORY_MIB
     arguments: str = ""
     """More arguments for the kernel."""
+    seed: int | None = None
+    """What its random numbers start from, where its clocks are to count instructions."""
 
     @property
     def command_line(self) -> str:

@@ -12,11 +12,25 @@ import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from types import MappingProxyType
+from typing import Final, Self
 
-from kvmabi.lab.machine.emulator import Machine, Process
+from kvmabi.lab.backends import DEBUG_PORT, VIRTIO
+from kvmabi.lab.machine.emulator import BEGINNING, Machine, Process
 from kvmabi.lab.machine.qmp import Monitor
+from kvmabi.lab.port import DEBUG_PORT as DEBUG_PORT_NUMBER
 from kvmabi.lab.port import PORT_NAME
+
+_CARRIERS: Final = MappingProxyType(
+    {
+        VIRTIO.name: (
+            *("-device", "virtio-serial-pci"),
+            *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
+        ),
+        DEBUG_PORT.name: ("-device", f"isa-debugcon,iobase={DEBUG_PORT_NUMBER:#x},chardev=port"),
+    }
+)
+"""Carrier to the device that is its host's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +56,21 @@ def command(machine: Machine, lines: Lines) -> list[str]:
         *("-kernel", str(machine.kernel), "-initrd", lines.initrd),
         *("-append", machine.command_line),
         *("-chardev", f"socket,id=console,fd={lines.console}", "-serial", "chardev:console"),
-        *("-chardev", f"socket,id=port,fd={lines.port}", "-device", "virtio-serial-pci"),
-        *("-device", f"virtserialport,chardev=port,name={PORT_NAME}"),
+        *("-chardev", f"socket,id=port,fd={lines.port}"),
+        *_CARRIERS[backend.emulator.carrier.name],
         *("-chardev", f"socket,id=monitor,fd={lines.monitor}"),
         *("-mon", "chardev=monitor,mode=control"),
+        *_counting(machine.seed),
         *incoming,
     ]
+
+
+def _counting(seed: int | None) -> list[str]:
+    """Return what has the machine's clocks count instructions, and no clock of ours come in."""
+    if seed is None:
+        return []
+    clock = f"base={BEGINNING:%Y-%m-%dT%H:%M:%S},clock=vm"
+    return ["-icount", "shift=1,sleep=off", "-rtc", clock, "-seed", str(seed)]
 
 
 def version(program: str) -> str:
@@ -63,6 +86,7 @@ class Emulator:
     """
 
     def __init__(self, machine: Machine, initramfs: bytes, state: Path | None = None) -> None:
+        self._takes_jobs = machine.backend.emulator.carrier.both_ways
         with ExitStack() as passed_on:
             self.port, port = _pair(passed_on)
             self.console, console = _pair(passed_on)
@@ -90,7 +114,9 @@ class Emulator:
         return Monitor(self._monitor)
 
     def hand_over(self, job: bytes) -> None:
-        """Send the job."""
+        """Send the job, unless the kernel has it."""
+        if not self._takes_jobs:
+            return
         self.port.setblocking(True)
         self.port.sendall(job)
         self.port.setblocking(False)

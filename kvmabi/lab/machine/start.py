@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from kvmabi.lab import cpio
+from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import BOCHS, Backend
 from kvmabi.lab.machine import bochs, qemu
 from kvmabi.lab.machine.emulator import Emulator, Machine, check_tools
+from kvmabi.lab.port import JOB_FILE
 
 
 def version(backend: Backend) -> str:
@@ -19,6 +22,8 @@ def version(backend: Backend) -> str:
 
 def boot(machine: Machine, initramfs: bytes, job: bytes) -> Emulator:
     """Return the machine, as it boots; `job` is what a session would hand over (`Job.line`)."""
+    if not machine.backend.emulator.carrier.both_ways:
+        initramfs += cpio.archive([Entry(JOB_FILE, 0o644, job)])
     if machine.backend.emulator is BOCHS:
-        return bochs.Emulator(machine, initramfs, job)
+        return bochs.Emulator(machine, initramfs)
     return qemu.Emulator(machine, initramfs)

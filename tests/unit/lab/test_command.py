@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import pytest
 from kvmabi import cli
 from kvmabi.errors import ExitCode, LabUnavailable, UsageError
 from kvmabi.lab import port
-from kvmabi.lab.backends import BACKENDS, backend
-from kvmabi.lab.commands.run import _log_file, inner_command
+from kvmabi.lab.backends import BACKENDS, backend, counting
+from kvmabi.lab.commands.run import _log_file, _prefix, _seed_of, add_arguments, inner_command
 from kvmabi.lab.initramfs import check
 from kvmabi.lab.kernels import Kernel
 from kvmabi.lab.machine import qemu
@@ -29,6 +30,12 @@ CONFIG = dict.fromkeys(
     ),
     "y",
 )
+
+
+def parsed(*options: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(options)
 
 
 def kernel(config: dict[str, str] | None) -> Kernel:
@@ -137,7 +144,7 @@ def test_a_log_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
 
 def test_the_emulators_command() -> None:
     machine = Machine(SVM, Path("/k/vmlinuz"), arguments="extra=1")
-    words = qemu.command(machine, qemu.Lines("/proc/self/fd/9", port=7, console=8, monitor=6))
+    words = qemu.command(machine, LINES)
     text = " ".join(words)
     assert "q35,accel=tcg" in text
     assert "-cpu max,+svm" in text
@@ -147,6 +154,57 @@ def test_the_emulators_command() -> None:
     assert "panic=-1" in text
     assert "extra=1" in text
     assert "-no-reboot" in words
+
+
+LINES = qemu.Lines("/proc/self/fd/9", port=7, console=8, monitor=6)
+
+
+def test_a_machine_that_counts_lets_no_clock_of_ours_in() -> None:
+    machine = Machine(counting(SVM), Path("/k/vmlinuz"), seed=7)
+    text = " ".join(qemu.command(machine, LINES))
+    assert "-icount shift=1,sleep=off" in text
+    assert "-rtc base=2020-01-01T00:00:00,clock=vm" in text
+    assert "-seed 7" in text
+    assert "-device isa-debugcon,iobase=0xe9,chardev=port" in text
+    assert "virtio" not in text
+    assert "kvmabi.carrier=debug-port" in text
+
+
+def test_any_other_machine_has_clocks_of_its_own() -> None:
+    text = " ".join(qemu.command(Machine(SVM, Path("/k/vmlinuz")), LINES))
+    assert not {"-icount", "-seed", "-rtc"} & set(text.split())
+    assert "kvmabi.carrier=virtio" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "seed"),
+    [([], None), (["--deterministic"], 0), (["--deterministic", "--seed", "12"], 12)],
+)
+def test_the_seed_of_a_run(options: list[str], seed: int | None) -> None:
+    assert _seed_of(parsed(*options)) == seed
+
+
+def test_a_seed_alone_would_change_nothing() -> None:
+    with pytest.raises(UsageError, match="--seed goes with --deterministic"):
+        _seed_of(parsed("--seed", "1"))
+
+
+@pytest.mark.parametrize("seed", ["-1", "x", "", str(1 << 64)])
+def test_a_bad_seed(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parsed("--seed", seed)
+    assert ended.value.code == ExitCode.USAGE
+    assert "must be 0 to 2^64-1" in capsys.readouterr().err or seed == "-1"
+
+
+def test_a_repeat_has_the_seed_too() -> None:
+    assert _prefix(parsed("--deterministic")).endswith(" --deterministic --seed 0")
+    assert "seed" not in _prefix(parsed())
+
+
+def test_bochs_counts_nothing() -> None:
+    with pytest.raises(UsageError, match="and vmx has none; svm and svm-shadow have"):
+        counting(backend("vmx"))
 
 
 def test_a_kernel_with_all_options_passes() -> None:
