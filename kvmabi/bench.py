@@ -15,7 +15,7 @@ from kvmabi.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 SAMPLES: Final = 1000
 WARMUP: Final = 100
 MOST_SAMPLES: Final = 65536
@@ -28,7 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["qemu"],
         help="run the same guest under QEMU with KVM too, in turn, and give the ratios",
     )
-    parser.add_argument("--rounds", metavar="N", type=_from_1_to(100), default=ROUNDS)
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=_from_1_to(100),
+        default=ROUNDS,
+        help=f"how often all is measured; the quietest counts ({ROUNDS})",
+    )
     parser.add_argument(
         "--samples",
         metavar="N",

@@ -18,8 +18,9 @@ from kvmabi.errors import ToolMissing, UsageError
 KINDS: Final = ("no-eventfd", "wildcard-eventfd", "datamatch-eventfd", "pv-eventfd")
 GROUPS: Final = (("mmio", "pci-mem", "MMIO"), ("portio", "pci-io", "port I/O"))
 COLOURS: Final = {OURS: "#2166ac", QEMU: "#92c5de", "2013": "#b2abd2"}
-WIDTH, HEIGHT = 1080, 560
-LEFT, TOP, BOTTOM = 80, 90, 110
+HEIGHT: Final = 560
+LEAST_WIDTH: Final = 640
+LEFT, RIGHT, TOP, BOTTOM = 40, 40, 90, 110
 BAR_WIDTH: Final = 28
 GROUP_GAP: Final = 36
 CONVERTER: Final = "rsvg-convert"
@@ -69,27 +70,38 @@ def svg(bench: Bench) -> str:
     most = max((value for one in values.values() for value in one.values()), default=1.0)
     scale = (HEIGHT - TOP - BOTTOM) / most
     sides = [side for side in COLOURS if any(side in one for one in values.values())]
-    body = [*_heading(bench), *_legend(sides)]
-    x = float(LEFT)
+    body, end = _groups(values, sides, scale)
+    width = max(LEAST_WIDTH, end + RIGHT)
+    baseline = HEIGHT - BOTTOM
+    body.append(f'<path d="M{LEFT - 10} {baseline}H{end + 10:.0f}" stroke="#444"/>')
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{HEIGHT}" '
+        f'viewBox="0 0 {width:.0f} {HEIGHT}" font-family="sans-serif">'
+    )
+    ground = f'<rect width="{width:.0f}" height="{HEIGHT}" fill="#fff"/>'
+    parts = [head, ground, *_heading(bench, width / 2), *_legend(sides), *body, "</svg>"]
+    return "".join(f"{part}\n" for part in parts)
+
+
+def _groups(
+    values: dict[tuple[str, str], dict[str, float]], sides: list[str], scale: float
+) -> tuple[list[str], float]:
+    """The bars of both buses with what stands below them, and where the last one ends."""
+    parts: list[str] = []
+    x = end = float(LEFT)
     for bus, _, title in GROUPS:
         start = x
         for kind in KINDS:
-            body += _bars(values[bus, kind], sides, x, scale)
-            middle = x + len(sides) * BAR_WIDTH / 2
-            body.append(_text(middle, HEIGHT - BOTTOM + 18, kind.removesuffix("-eventfd"), 13))
-            x += len(sides) * BAR_WIDTH + GROUP_GAP / 2
-        middle = (start + x - GROUP_GAP / 2) / 2
-        body.append(_text(middle, HEIGHT - BOTTOM + 42, f"{title}, eventfd", 15, bold=True))
+            parts += _bars(values[bus, kind], sides, x, scale)
+            end = x + len(sides) * BAR_WIDTH
+            name = kind.removesuffix("-eventfd")
+            parts.append(_text((x + end) / 2, HEIGHT - BOTTOM + 18, name, 13))
+            x = end + GROUP_GAP / 2
+        parts.append(
+            _text((start + end) / 2, HEIGHT - BOTTOM + 42, f"{title}, eventfd", 15, bold=True)
+        )
         x += GROUP_GAP
-    baseline = HEIGHT - BOTTOM
-    body.append(f'<path d="M{LEFT - 10} {baseline}H{WIDTH - 20}" stroke="#444"/>')
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
-        f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">'
-    )
-    return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>', *body]) + (
-        "\n</svg>\n"
-    )
+    return parts, end
 
 
 def _values(bench: Bench, name: str) -> dict[str, float]:
@@ -103,14 +115,14 @@ def _values(bench: Bench, name: str) -> dict[str, float]:
     return found
 
 
-def _heading(bench: Bench) -> list[str]:
+def _heading(bench: Bench, middle: float) -> list[str]:
     host = bench.host
     place = f"Linux {host.kernel_release}, {host.back_end}, {host.cpu_model}"
     if bench.emulated:
         place += " — EMULATED: no figures of hardware"
     return [
-        _text(WIDTH / 2, 32, "Cycles of a guest's write to pci-testdev", 20, bold=True),
-        _text(WIDTH / 2, 54, place, 13),
+        _text(middle, 32, "Cycles of a guest's write to pci-testdev", 20, bold=True),
+        _text(middle, 54, place, 13),
     ]
 
 

@@ -31,12 +31,13 @@ def plain(bench: Bench) -> str:
 def where(bench: Bench) -> list[str]:
     """Where it ran and how it was measured, and every reason to doubt the figures."""
     host, plan, ours = bench.host, bench.plan, bench.sides[OURS]
-    overhead = ours[OVERHEAD].rounds[0].median if OVERHEAD in ours else 0
+    overhead = min(ours[OVERHEAD].overheads) if OVERHEAD in ours else 0
     load, after = bench.load
     lines = [
         f"Linux {host.kernel_release}, {host.back_end}, {host.cpu_model}, {host.cpus} CPUs",
         f"TSC {bench.tsc_khz / 1e6:.3f} GHz (KVM_GET_TSC_KHZ); load {load:.1f}, {after:.1f} after",
-        f"medians of {plan.rounds} rounds of {plan.samples} operations, timed one by one",
+        f"medians of {plan.samples} operations, timed one by one",
+        f"the quietest of {plan.rounds} rounds; spread says how far the rounds lie apart",
         f"{plan.warmup} more to warm up; {overhead} cycles of measuring taken off",
     ]
     lines += [f"{row.name} skipped: {row.skipped}" for row in ours.values() if row.skipped]
@@ -52,8 +53,8 @@ def where(bench: Bench) -> list[str]:
     noisy = [row.name for row in ours.values() if row.rounds and row.noisy]
     if noisy:
         lines.append(
-            f"NOISY: {len(noisy)} of {len(ours)} rows differ by more than {NOISY:.0%} between "
-            f"rounds: {', '.join(noisy[:4])}{', …' if len(noisy) > 4 else ''}"
+            f"NOISY: in {len(noisy)} of {len(ours)} rows no other round comes within {NOISY:.0%} "
+            f"of the quietest: {', '.join(noisy[:4])}{', …' if len(noisy) > 4 else ''}"
         )
     if bench.load[0] > host.cpus:
         lines.append(f"NOISY: the load was above the {host.cpus} CPUs there are")

@@ -32,7 +32,7 @@ SERIES_2013: Final = {
 
 KEYS: Final = ("made", "min", "p25", "p75", "p99", "max", "mean")
 NOISY: Final = 0.05
-"""A row whose rounds lie further apart than this share of their median is noisy."""
+"""A row is noisy if no other round comes closer to its quietest than this share of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +92,27 @@ class Row:
         self.rounds.append(measured)
         self.overheads.append(overhead)
 
+    @property
+    def quietest(self) -> Measured:
+        """The round with the least median: whatever else a machine does only adds cycles."""
+        return min(self.rounds, key=lambda one: one.median)
+
     def cycles(self, what: str = "median") -> float:
-        """The median over the rounds of a figure, without what measuring takes."""
-        pairs = zip(self.rounds, self.overheads, strict=True)
-        return float(statistics.median(max(0, getattr(one, what) - over) for one, over in pairs))
+        """A figure of the quietest round, without what measuring takes where that was quietest."""
+        figure: int = getattr(self.quietest, what)
+        return float(max(0, figure - min(self.overheads)))
 
     @property
     def spread(self) -> float:
-        """How far apart the rounds' medians lie, as a share of their median."""
+        """How far apart the rounds' medians lie, as a share of the median of them."""
         medians = [one.median for one in self.rounds]
         return (max(medians) - min(medians)) / statistics.median(medians)
 
     @property
     def noisy(self) -> bool:
-        """Whether the rounds disagree."""
-        return self.spread > NOISY
+        """Whether no other round bears the quietest out."""
+        medians = sorted(one.median for one in self.rounds)
+        return len(medians) > 1 and medians[1] > medians[0] * (1 + NOISY)
 
 
 def check_count(measured: Measured, *, counts_signals: bool) -> str:
