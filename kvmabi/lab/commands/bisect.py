@@ -19,8 +19,8 @@ from kvmabi.lab.bisect.tree import Git, environment, private_tree
 from kvmabi.lab.build import changes, config, tools
 from kvmabi.lab.child import environment as kvmabi_environment
 from kvmabi.lab.commands.bisect_step import Plan
-from kvmabi.lab.commands.run import DEADLINE_S, DEFAULT_BACKEND, inner_command
-from kvmabi.lab.machine import qemu
+from kvmabi.lab.commands.run import DEFAULT_BACKEND, inner_command
+from kvmabi.lab.machine.emulator import check_tools
 
 DEFAULT_FLAVOUR: Final = "tiny"
 STEP: Final = (sys.executable, "-P", "-m", "kvmabi.lab.commands.bisect_step")
@@ -61,8 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--deadline",
         metavar="SECONDS",
         type=float,
-        default=DEADLINE_S,
-        help="give a kernel up after this time (default: %(default).0f)",
+        help="give a kernel up after this time (default: as lab run does)",
     )
     parser.add_argument("--log", metavar="FILE", help="write the log to this file as well")
     parser.add_argument(
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         changes.find_change(name)
     if args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs}: at least one is needed")
-    qemu.find_program(backend(args.backend))
+    check_tools(backend(args.backend))
     tools.check(kind)
     log = _empty(args.log)
     repository = Git(Path(args.tree))

@@ -40,7 +40,7 @@ class Plan:
     flavour: str
     patches: tuple[str, ...]
     jobs: int
-    deadline_s: float
+    deadline_s: float | None
 
     @property
     def notes(self) -> Path:
@@ -137,7 +137,8 @@ class Step:
 def run_words(plan: Plan, kernel: Path, records: Path) -> list[str]:
     """Return what `lab run` is to do; a snapshot of a kernel that goes again would be no use."""
     words = ["--kernel", str(kernel), "--backend", plan.backend, "--fresh"]
-    words += ["--deadline", str(plan.deadline_s), "--", *plan.words]
+    words += [] if plan.deadline_s is None else ["--deadline", str(plan.deadline_s)]
+    words += ["--", *plan.words]
     return [*words, "--json", str(records)] if plan.words[0] in lab_run.RECORDING else words
 
 

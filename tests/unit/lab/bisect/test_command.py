@@ -21,7 +21,6 @@ from kvmabi.lab.build import tools
 from kvmabi.lab.commands import bisect, bisect_step
 from kvmabi.lab.commands.bisect import judging_words
 from kvmabi.lab.commands.bisect_step import Plan, Step, last_line, run_words, sent_to
-from kvmabi.lab.machine import qemu
 from kvmabi.results import CaseRecord, Disagreement, RunRecord, Tally, Verdict
 from kvmabi.results.record import to_line
 
@@ -89,7 +88,8 @@ def test_only_a_verb_with_records_is_asked_for_them(plan: Plan) -> None:
     words = run_words(plan, Path("k"), Path("r"))
     assert words[:6] == ["--kernel", "k", "--backend", "svm", "--fresh", "--deadline"]
     assert words[-5:] == ["matrix", "--filter", "pio", "--json", "r"]
-    assert run_words(replace(plan, words=("bench",)), Path("k"), Path("r"))[-1] == "bench"
+    other = replace(plan, words=("bench",), deadline_s=None)
+    assert run_words(other, Path("k"), Path("r"))[4:] == ["--fresh", "--", "bench"]
 
 
 def record(verdict: Verdict) -> bytes:
@@ -220,7 +220,7 @@ def bisect_history(history, tmp_path: Path, monkeypatch) -> Callable[..., int]:
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
     monkeypatch.setattr(bisect, "STEP", (sys.executable, str(script)))
-    monkeypatch.setattr(qemu, "find_program", lambda _: "qemu")
+    monkeypatch.setattr(bisect, "check_tools", lambda _: None)
     monkeypatch.setattr(tools, "check", lambda _: None)
 
     def run(*states: str, options: tuple[str, ...] = ()) -> int:
