@@ -53,7 +53,8 @@ def main() -> None:
         say_booted()
         problems = load_modules()
         port = open_port(Path("/proc/cmdline").read_text())
-        prepare()
+        if port.is_told_when_ready:
+            prepare()
         send(port, Kind.READY, json.dumps(about(problems)).encode())
         job = port.read_job()
         time.clock_settime(time.CLOCK_REALTIME, job["now"])

@@ -44,7 +44,9 @@ class Trouble(Exception):
 
 
 class Port(Protocol):
-    """A line to the host."""
+    """A line to the host. `is_told_when_ready`: it has no job before the kernel is ready."""
+
+    is_told_when_ready: bool
 
     def send(self, data: bytes) -> None:
         """Send all of the data."""
@@ -55,6 +57,8 @@ class Port(Protocol):
 
 class VirtioPort:
     """A virtio-serial port, which carries both ways."""
+
+    is_told_when_ready = True
 
     def __init__(self) -> None:
         self._fd = self._open()
@@ -94,6 +98,8 @@ class DebugPort:
     It is written by the instruction itself where the kernel allows that, else by way of /dev/port,
     which takes one system call a byte, and which a distribution's kernel may lack.
     """
+
+    is_told_when_ready = False
 
     def __init__(self) -> None:
         self._write = _by_instruction() or _by_file()
