@@ -14,6 +14,7 @@ from kvmabi.errors import ExitCode, UsageError
 from kvmabi.ioeventfd.cases import all_cases
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
+from kvmabi.ioeventfd.known import Setting, known
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.repro import repro_apart
 from kvmabi.ioeventfd.run import Supervisor, default_jobs
@@ -21,7 +22,7 @@ from kvmabi.ioeventfd.select import find, select, spread
 from kvmabi.ioeventfd.steps import Case
 from kvmabi.ioeventfd.worker import Report
 from kvmabi.kvm import System
-from kvmabi.kvm.host import describe_host
+from kvmabi.kvm.host import describe_host, ept_in_use
 from kvmabi.results import CaseRecord, Disagreement, RunRecord, Verdict
 from kvmabi.results.recorder import Recorder
 
@@ -161,11 +162,13 @@ def _mask_text(kernel: Kernel) -> str:
 
 
 def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) -> int:
+    host = describe_host()
+    setting = Setting.of(host.kernel_release, host.back_end, ept=ept_in_use())
     record = RunRecord(
         verb="matrix",
         kvmabi=__version__,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        host=asdict(describe_host()),
+        host=asdict(host),
         abi={
             "version": uapi.ABI_VERSION,
             "mask": kernel.valid_flag_mask,
@@ -180,8 +183,9 @@ def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) ->
     recorder = Recorder(record, json=args.json, resume=args.resume, promises=PROMISES)
     with recorder, closing(supervisor.run(recorder.ended_ids)) as batches:
         for reports in batches:
-            recorder.add(*(_record(cases[report.number], report) for report in reports))
-            if args.fail_fast and any(report.disagreements for report in reports):
+            records = [_record(cases[report.number], report, setting) for report in reports]
+            recorder.add(*records)
+            if args.fail_fast and any(record.verdict is Verdict.FAIL for record in records):
                 if recorder.tally.executed < recorder.tally.planned:
                     recorder.cut_short()
                 break
@@ -196,16 +200,17 @@ def _say_notes(supervisor: Supervisor, said: int) -> int:
     return len(supervisor.notes)
 
 
-def _record(case: Case, report: Report) -> CaseRecord:
+def _record(case: Case, report: Report, setting: Setting) -> CaseRecord:
+    why = known(case, report.disagreements, setting)
     return CaseRecord(
         id=case.id,
-        verdict=_verdict(report),
+        verdict=_verdict(report, why),
         seconds=report.seconds,
         bus=case.bus,
         len=case.len,
         phase=case.phase,
         promises=report.promises,
-        reason=_reason(report),
+        reason=why or _reason(report),
         disagreements=tuple(
             Disagreement(each.step, each.promise, each.expected, each.seen)
             for each in report.disagreements
@@ -213,9 +218,11 @@ def _record(case: Case, report: Report) -> CaseRecord:
     )
 
 
-def _verdict(report: Report) -> Verdict:
+def _verdict(report: Report, why_known: str) -> Verdict:
     if report.error:
         return Verdict.ERROR
+    if why_known:
+        return Verdict.KNOWN
     return Verdict.FAIL if report.disagreements else Verdict.PASS
 
 

@@ -60,3 +60,14 @@ def _cpuinfo(path: Path) -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def ept_in_use(root: Path = Path("/")) -> bool:
+    """Whether kvm_intel maps guests' memory by EPT; false where there is no kvm_intel.
+
+    Source: the parameter "ept" of kvm_intel (Documentation/admin-guide/kernel-parameters.txt).
+    """
+    try:
+        return (root / "sys/module/kvm_intel/parameters/ept").read_text().strip() == "Y"
+    except OSError:
+        return False
