@@ -70,6 +70,7 @@ class Emulator:
 
 
 TCG: Final = "tcg"
+KVM: Final = "kvm"
 QEMU: Final = Emulator(
     "QEMU",
     "qemu-system-x86_64",
@@ -111,6 +112,9 @@ COUNTING_QEMU: Final = replace(
 """QEMU with clocks that count the guest's instructions, so that it runs the same each time."""
 
 
+NESTING_QEMU: Final = replace(QEMU, keeps=False)  # a boot takes a second or two there
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """One way to run a kernel's own KVM without KVM hardware."""
@@ -118,7 +122,7 @@ class Backend:
     name: str
     about: str
     module: str
-    """The KVM module that must load."""
+    """The KVM module that must load; "" where this machine's CPU decides (`kvmabi.lab.nested`)."""
     parameters: str = ""
     """The module's parameters."""
     emulator: Emulator = field(default=QEMU)
@@ -148,6 +152,14 @@ BACKENDS: Final = MappingProxyType(
                 emulator=BOCHS,
                 accelerator="bochs",
                 cpu="corei7_skylake_x",
+            ),
+            Backend(
+                "host",
+                "this machine's own, nested, by QEMU with KVM",
+                module="",
+                emulator=NESTING_QEMU,
+                accelerator=KVM,
+                cpu="host",
             ),
         )
     }

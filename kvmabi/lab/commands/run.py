@@ -19,6 +19,7 @@ from kvmabi.lab.collector import Collector, Terms
 from kvmabi.lab.machine import qemu, snapshot, start
 from kvmabi.lab.machine.emulator import BEGINNING, Emulator, Machine
 from kvmabi.lab.machine.snapshot import Snapshot
+from kvmabi.lab.nested import resolved
 from kvmabi.lab.session import Job, Session
 
 DEFAULT_KERNEL: Final = "debian:6.1"
@@ -101,7 +102,7 @@ def tracepoint(text: str) -> str:
 def run(args: argparse.Namespace) -> int:
     """Carry the subcommand out and return its exit code."""
     words, json = inner_command(args.words)
-    chosen, seed = backend(args.backend), _seed_of(args)
+    chosen, seed = resolved(backend(args.backend)), _seed_of(args)
     if seed is not None:
         chosen = counting(chosen)
     emulator_version = start.version(chosen)
