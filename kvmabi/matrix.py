@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 
 from kvmabi import __version__, arch, uapi
 from kvmabi.errors import ExitCode, UsageError
@@ -22,7 +23,7 @@ from kvmabi.ioeventfd.select import find, select, spread
 from kvmabi.ioeventfd.steps import Case
 from kvmabi.ioeventfd.worker import Report
 from kvmabi.kvm import System
-from kvmabi.kvm.host import describe_host, ept_in_use
+from kvmabi.kvm.host import Host, describe_host, ept_in_use
 from kvmabi.results import CaseRecord, Disagreement, RunRecord, Verdict
 from kvmabi.results.recorder import Recorder
 
@@ -148,8 +149,13 @@ def _repro(case_id: str, headers: str | None) -> int:
     with System.open() as system:
         kernel = _detect(system, headers)
     print(f"{_where()}, {_mask_text(kernel)}", flush=True)
-    agreed = repro_apart(case, kernel, lambda line: print(line, flush=True))
+    why_known = partial(known, case, setting=_setting(describe_host()))
+    agreed = repro_apart(case, kernel, lambda line: print(line, flush=True), why_known)
     return ExitCode.KEPT if agreed else ExitCode.BROKEN
+
+
+def _setting(host: Host) -> Setting:
+    return Setting.of(host.kernel_release, host.back_end, ept=ept_in_use())
 
 
 def _where() -> str:
@@ -163,7 +169,7 @@ def _mask_text(kernel: Kernel) -> str:
 
 def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) -> int:
     host = describe_host()
-    setting = Setting.of(host.kernel_release, host.back_end, ept=ept_in_use())
+    setting = _setting(host)
     record = RunRecord(
         verb="matrix",
         kvmabi=__version__,

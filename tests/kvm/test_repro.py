@@ -11,6 +11,7 @@ import pytest
 
 from kvmabi.errors import KvmAbiError, KvmUnavailable
 from kvmabi.ioeventfd import promises, repro
+from kvmabi.ioeventfd.compare import Disagreement
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.repro import repro_apart
 from kvmabi.ioeventfd.rig import Rig
@@ -46,6 +47,27 @@ def test_a_case_that_agrees_is_told_line_by_line() -> None:
     assert lines[0] == CASE.id
     assert lines[-1] == "all as promised"
     assert any("-> 0" in line for line in lines)
+
+
+@pytest.mark.parametrize("why", ["", "since 1.0"])
+def test_what_is_known_of_a_kernel_counts_as_agreed(
+    monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    found = Disagreement(CASE.id, promises.EXIT, "an exit", "no exit")
+
+    class Player:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def play(self) -> list[Disagreement]:
+            return [found]
+
+    monkeypatch.setattr(repro, "Player", Player)
+    lines: list[str] = []
+    agreed = repro_apart(CASE, KERNEL, lines.append, lambda all_of_it: why * (all_of_it == [found]))
+    assert agreed is bool(why)
+    assert "  seen:     no exit" in lines
+    assert (lines[-1] == f"known: {why}") is bool(why)
 
 
 def test_a_case_that_hangs_breaks_its_promise(monkeypatch: pytest.MonkeyPatch) -> None:
