@@ -99,6 +99,7 @@ def run_ci(tmp_path: Path):
             "id": f"echo {user}",
             "apt-get": f'echo "$*" >>{tmp_path}/apt',
             "qemu-system-x86_64": "",
+            "bochs": "",
         }
         for name in ("make", "id", *tools):
             (folder / name).write_text(f"#!/bin/sh\n{scripts[name]}\n")
@@ -129,7 +130,9 @@ def test_ci_requires_kvm_exactly_where_it_opens(run_ci) -> None:
 @pytest.mark.parametrize(
     ("tools", "user", "required", "installed"),
     [
-        (("qemu-system-x86_64", "apt-get"), 0, True, False),
+        (("qemu-system-x86_64", "bochs", "apt-get"), 0, True, False),
+        (("qemu-system-x86_64", "apt-get"), 0, True, True),
+        (("qemu-system-x86_64", "apt-get"), 1000, False, False),
         (("apt-get",), 0, True, True),
         (("apt-get",), 1000, False, False),
         ((), 0, False, False),
@@ -141,7 +144,8 @@ def test_ci_requires_the_lab_where_it_has_an_emulator(
     last = run_ci(*tools, user=user)[-1]
     assert last.endswith(f"lab={'1' if required else ''}")
     log = tmp_path / "apt"
-    wanted = "install -y --no-install-recommends qemu-system-x86\n"
+    packages = "qemu-system-x86 bochs seabios isolinux syslinux-common"
+    wanted = f"install -y --no-install-recommends {packages}\n"
     assert (wanted in log.read_text() if log.exists() else False) == installed
 
 
