@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -10,15 +9,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
+from kvmabi.lab.lifeline import end_with
+
 GRACE_S: Final = 20.0
 """How long a run may take to put its result in order once it is told to stop."""
-PR_SET_PDEATHSIG: Final = 1
-
-_libc = ctypes.CDLL(None)
 
 
 def command(words: Sequence[str]) -> list[str]:
@@ -94,11 +93,11 @@ def _start(words: Sequence[str], out: IO[bytes], err: IO[bytes]) -> subprocess.P
         stderr=err,
         env=environment(),
         start_new_session=True,  # Ctrl-C is ours to handle
-        preexec_fn=end_with_us,  # noqa: PLW1509 (two calls, no lock)
+        preexec_fn=partial(end_with_us, os.getpid()),  # noqa: PLW1509 (no lock)
     )
 
 
-def end_with_us() -> None:
+def end_with_us(parent: int) -> None:
     """Have the kernel end the run when we end, and heed Ctrl-C though a shell had it ignored."""
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

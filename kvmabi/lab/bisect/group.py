@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
@@ -34,7 +35,7 @@ def run_group(command: Sequence[str], *, cwd: Path, out: IO[bytes], env: Mapping
         stdout=out,
         env=env,
         start_new_session=True,
-        preexec_fn=end_with_us,  # noqa: PLW1509 (two calls, no lock)
+        preexec_fn=partial(end_with_us, os.getpid()),  # noqa: PLW1509 (no lock)
     )
     try:
         return process.wait()

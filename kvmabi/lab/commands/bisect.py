@@ -19,8 +19,9 @@ from kvmabi.lab.bisect.tree import Git, environment, private_tree
 from kvmabi.lab.build import changes, config, tools
 from kvmabi.lab.child import environment as kvmabi_environment
 from kvmabi.lab.commands.bisect_step import Plan
-from kvmabi.lab.commands.run import DEFAULT_BACKEND, inner_command
+from kvmabi.lab.commands.run import DEFAULT_BACKEND
 from kvmabi.lab.machine.emulator import check_tools
+from kvmabi.lab.words import inner_command
 
 DEFAULT_FLAVOUR: Final = "tiny"
 STEP: Final = (sys.executable, "-P", "-m", "kvmabi.lab.commands.bisect_step")

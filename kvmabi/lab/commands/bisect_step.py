@@ -25,6 +25,7 @@ from kvmabi.lab.build.builder import Builder
 from kvmabi.lab.build.changes import find_change
 from kvmabi.lab.build.config import flavour
 from kvmabi.lab.commands import run as lab_run
+from kvmabi.lab.words import RECORDING
 from kvmabi.results import read_result
 
 INTERRUPTED: Final = 128 + 2
@@ -139,7 +140,7 @@ def run_words(plan: Plan, kernel: Path, records: Path) -> list[str]:
     words = ["--kernel", str(kernel), "--backend", plan.backend, "--fresh"]
     words += [] if plan.deadline_s is None else ["--deadline", str(plan.deadline_s)]
     words += ["--", *plan.words]
-    return [*words, "--json", str(records)] if plan.words[0] in lab_run.RECORDING else words
+    return [*words, "--json", str(records)] if plan.words[0] in RECORDING else words
 
 
 @contextmanager

@@ -17,14 +17,10 @@ from kvmabi.errors import ExitCode, UsageError
 from kvmabi.lab import child
 from kvmabi.lab.backends import BACKENDS
 from kvmabi.lab.child import Task
-from kvmabi.lab.commands.run import (
-    DEFAULT_BACKEND,
-    RECORDING,
-    UNRECORDED,
-    inner_command,
-)
+from kvmabi.lab.commands.run import DEFAULT_BACKEND
 from kvmabi.lab.pair import Side, play
 from kvmabi.lab.pair_progress import PairProgress
+from kvmabi.lab.words import RECORDING, UNRECORDED, inner_command
 
 COMPARABLE: Final = (*RECORDING, "probe")
 """The verbs whose results `kvmabi compare` can compare."""

@@ -5,22 +5,22 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Final, Protocol
 
 from kvmabi.errors import LabUnavailable
 from kvmabi.lab.backends import Backend
+from kvmabi.lab.lifeline import end_with
 from kvmabi.lab.port import PARAMETER
 
 MEMORY_MIB: Final = 1024
 BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)
 """What the clock of a machine that counts instructions shows when it starts."""
-PR_SET_PDEATHSIG: Final = 1
 CLONE_NEWUSER: Final = 0x1000_0000
 CLONE_NEWNET: Final = 0x4000_0000
 KERNEL_ARGUMENTS: Final = (
@@ -109,7 +109,7 @@ class Process:
             stderr=self._errors,
             pass_fds=fds,
             start_new_session=True,  # Ctrl-C is ours to handle
-            preexec_fn=_end_with_us if net else _end_with_us_without_net,  # noqa: PLW1509 (no lock)
+            preexec_fn=partial(end_with if net else _end_without_net_with, os.getpid()),  # noqa: PLW1509 (no lock)
         )
 
     @property
@@ -135,14 +135,10 @@ class Process:
         self._errors.close()
 
 
-def _end_with_us() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-
-
-def _end_with_us_without_net() -> None:
+def _end_without_net_with(parent: int) -> None:
     """Leave this machine's network first, where that is allowed, with all ports it might listen on.
 
     In this order, since a process in a new name space forgets whose end is to be its own.
     """
     _libc.unshare(CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER)
-    _end_with_us()
+    end_with(parent)

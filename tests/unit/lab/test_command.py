@@ -10,12 +10,13 @@ from kvmabi import cli
 from kvmabi.errors import ExitCode, LabUnavailable, UsageError
 from kvmabi.lab import port
 from kvmabi.lab.backends import BACKENDS, backend, counting
-from kvmabi.lab.commands.run import _log_file, _prefix, _seed_of, add_arguments, inner_command
+from kvmabi.lab.commands.run import _log_file, _prefix, _seed_of, add_arguments
 from kvmabi.lab.initramfs import check
 from kvmabi.lab.kernels import Kernel
 from kvmabi.lab.machine import qemu
 from kvmabi.lab.machine.emulator import Machine, check_tools
 from kvmabi.lab.userland import RUNTIME, code_files, merged
+from kvmabi.lab.words import inner_command
 
 SVM = backend("svm")
 CONFIG = dict.fromkeys(

@@ -1,0 +1,23 @@
+"""Processes that end when we end, however that comes about."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from typing import Final
+
+PR_SET_PDEATHSIG: Final = 1
+"""Source: include/uapi/linux/prctl.h; prctl(2)."""
+
+_libc = ctypes.CDLL(None)
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent does not run any more, which may be now.
+
+    For the first moments of a child (`preexec_fn`); `parent` is the process that forked it.
+    """
+    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it ended before it could be told to tell
+        os.kill(os.getpid(), signal.SIGKILL)
