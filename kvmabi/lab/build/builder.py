@@ -11,6 +11,7 @@ given again is brought up to date, which costs what changed.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ from kvmabi.lab.build.config import Architecture, Flavour
 from kvmabi.lab.build.patch import tree_version
 from kvmabi.lab.kernels import read_config
 
+GENERATION: Final = 1
+"""Grows when this module makes another kernel of the same source, options and tools."""
 MODULES: Final = ("modules",)
 LOG: Final = "kvmabi-build.log"
 WANTED: Final = "kvmabi-wanted.config"
@@ -47,6 +50,11 @@ _FIXED: Final = {
     "KBUILD_BUILD_VERSION": "1",
 }
 """The same source gives the same kernel, and a second make rebuilds nothing for its date."""
+
+PR_SET_PDEATHSIG: Final = 1
+"""Source: include/uapi/linux/prctl.h."""
+
+_libc = ctypes.CDLL(None)
 
 
 def _no_progress(_line: str) -> None:
@@ -113,8 +121,8 @@ class Builder:
             place = folder / name
             place.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.out / name, place)
-        stripped = [folder / name for name in modules]
-        subprocess.run(["strip", "--strip-debug", *stripped], check=True)
+        for name in modules:
+            subprocess.run(["strip", "--strip-debug", folder / name], check=True)
         return folder
 
     def _check_clean(self) -> None:
@@ -150,7 +158,7 @@ class Builder:
 def _run(
     command: Sequence[str], keep: Callable[[bytes], object], progress: Callable[[str], None]
 ) -> int:
-    """Return the exit code of a command whose output goes to both; it ends when we are stopped."""
+    """Return the exit code of a command whose output goes to both; it ends when we end."""
     environment = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
     process = subprocess.Popen(
         command,
@@ -159,6 +167,7 @@ def _run(
         stderr=subprocess.STDOUT,
         env={**environment, **_FIXED},
         process_group=0,  # to end every compiler with it
+        preexec_fn=_end_with_us,  # noqa: PLW1509 (one call, no lock)
     )
     assert process.stdout is not None
     try:
@@ -172,3 +181,8 @@ def _run(
         raise
     finally:
         process.stdout.close()
+
+
+def _end_with_us() -> None:
+    """Have the kernel tell make to stop when we end, however; make removes what is half made."""
+    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

@@ -60,7 +60,7 @@ class Recipe:
             *(one.content for one in self.changes),
             config.text(options),
             tools.versions(self.flavour),
-            Path(builder.__file__).read_bytes(),
+            str(builder.GENERATION),
         )
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,3 +113,28 @@ def test_a_command_that_is_stopped_ends_with_us(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         builder._run(["sh", "-c", script], lambda _data: None, stop)
     assert not (tmp_path / "late").exists()
+
+
+KILLED = """
+from kvmabi.lab.build.builder import _run
+_run(["sh", "-c", "echo $$; exec sleep 600"], lambda _: None, lambda line: print(line, flush=True))
+"""
+
+
+def is_alive(pid: str) -> bool:
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_make_does_not_outlive_us() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as us:
+        assert us.stdout is not None
+        pid = us.stdout.readline().strip()
+        assert is_alive(pid)
+        us.kill()
+    give_up = time.monotonic() + 60
+    while is_alive(pid) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not is_alive(pid)
