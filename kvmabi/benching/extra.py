@@ -91,7 +91,7 @@ class Extras:
         self._registrar = KvmRegistrar(pc.vm)
         self._neighbours: list[Registration] = []
         self._running: _Running | None = None
-        self._totals: dict[str, int] = {}
+        self._totals: dict[str, tuple[int, int]] = {}
         self._fds: list[int] = []
 
     def read(self, offset: int, size: int) -> bytes:
@@ -156,7 +156,7 @@ class Extras:
         """The guest's rows with the host's counts; raises GuestError where they do not fit."""
         if {one.name for one in measured} != set(self._totals):
             raise GuestError("the guest's rows are not those that were asked for")
-        return [replace(one, count=self._totals[one.name]) for one in measured]
+        return [_counted(one, *self._totals[one.name]) for one in measured]
 
     def __enter__(self) -> Self:
         return self
@@ -190,19 +190,15 @@ class _Running:
             self._reader = threading.Thread(target=self._drain, args=(registration.doorbell.fd,))
             self._reader.start()
 
-    def stop(self) -> int:
-        """What was counted: signals, and exits where there is no eventfd; -1 where there are both.
-
-        A write that both signals and exits must not be taken for two, nor for one.
-        """
+    def stop(self) -> tuple[int, int]:
+        """The exits and the signals of the row, which ends here."""
         self._done.set()
         if self._reader:
             self._reader.join()
         if self.registration:
             self._read(self.registration.doorbell.fd)
         self._owner.end(self)
-        exits = self._hits.count
-        return -1 if self.registration and exits else self._signals + exits
+        return self._hits.count, self._signals
 
     def _read(self, fd: int) -> None:
         with suppress(BlockingIOError):
@@ -214,3 +210,7 @@ class _Running:
         while not self._done.is_set():
             if poll.poll(DRAIN_POLL_MS):
                 self._read(fd)
+
+
+def _counted(one: Measured, exits: int, signals: int) -> Measured:
+    return replace(one, count=exits + signals, exits=exits, signals=signals)

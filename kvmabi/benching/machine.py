@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from kvmabi.benching.extra import ROW_PORT, ROW_PORTS, Extra, Extras
 from kvmabi.benching.rows import Measured, parse
-from kvmabi.errors import GuestTimeout
+from kvmabi.errors import GuestError, GuestTimeout
 from kvmabi.guest import bench_image
 from kvmabi.kvm import System
 from kvmabi.vmm.pc import PcConfig, PcMachine
@@ -18,6 +18,7 @@ from kvmabi.vmm.pc.machine import Loop
 
 if TYPE_CHECKING:
     from kvmabi.vmm.doorbell import Registration
+    from kvmabi.vmm.testdev import TestBar
 
 DEADLINE_S: Final = 120.0
 VMCALL_DEADLINE_S: Final = 2.0
@@ -28,21 +29,36 @@ def run_standard(
     system: System, words: str, how: dict[str, str], loop: Loop = serve_exits
 ) -> list[Measured]:
     """The rows of these words; `how` gets how the pv tests were registered, by row."""
-
-    def note(bar: str) -> Callable[[str, list[Registration]], None]:
-        def started(name: str, registrations: list[Registration]) -> None:
-            for one in registrations:
-                if one.doorbell.pv:
-                    how[f"{name}:{bar}"] = one.how
-
-        return started
-
     said = bytearray()
+    totals: dict[str, tuple[int, int]] = {}
     with PcMachine(system, bench_image(), PcConfig(name=NAME, append=words), said.extend) as pc:
-        pc.testdev.memory.started = note("pci-mem")
-        pc.testdev.io.started = note("pci-io")
+        _listen(pc.testdev.memory, "pci-mem", how, totals)
+        _listen(pc.testdev.io, "pci-io", how, totals)
         pc.run(DEADLINE_S, loop)
-    return parse(said.decode("ascii", "replace"))
+    return [_with_totals(one, totals) for one in parse(said.decode("ascii", "replace"))]
+
+
+def _listen(
+    bar: TestBar, name: str, how: dict[str, str], totals: dict[str, tuple[int, int]]
+) -> None:
+    """Have `how` and `totals` filled, by row, as the guest goes through this BAR's tests."""
+
+    def started(test: str, registrations: list[Registration]) -> None:
+        how.update({f"{test}:{name}": one.how for one in registrations if one.doorbell.pv})
+
+    def ended(test: str, exits: int, signals: int) -> None:
+        totals[f"{test}:{name}"] = exits, signals
+
+    bar.started, bar.ended = started, ended
+
+
+def _with_totals(one: Measured, totals: dict[str, tuple[int, int]]) -> Measured:
+    if one.count is None:
+        return one
+    if one.name not in totals:
+        raise GuestError(f"the guest gives a row {one.name!r}, which was not run")
+    exits, signals = totals[one.name]
+    return replace(one, exits=exits, signals=signals)
 
 
 def why_no_vmcall(system: System) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from rich.console import Console
@@ -70,43 +71,57 @@ def print_report(console: Console, bench: Bench) -> None:
 
 
 def _table(bench: Bench) -> Table:
+    rows = bench.sides[OURS]
+    columns = _columns(bench)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("row", no_wrap=True)
-    for head in ("cycles", "ns", "p99", "spread"):
+    for head in (*columns, "2013"):
         table.add_column(head, justify="right", no_wrap=True)
-    for side in (QEMU, C_LOOP):
-        if side in bench.sides:
-            table.add_column(side, justify="right", no_wrap=True)
-            if side == QEMU:
-                table.add_column("ratio", justify="right", no_wrap=True)
-    table.add_column("2013", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True, min_width=BAR_WIDTH)
-    rows = bench.sides[OURS]
     most = max(row.cycles() for row in rows.values() if row.rounds)
-    for name in in_order([rows]):
-        if name != OVERHEAD:
-            table.add_row(*_cells(bench, rows[name], most))
+    for row in (rows[name] for name in in_order([rows]) if name != OVERHEAD):
+        figures = [figure(row) if row.rounds else "" for figure in columns.values()]
+        series = SERIES_2013.get(row.name)
+        table.add_row(_title(row), *figures, f"{series:,}" if series else "", _last(row, most))
     return table
 
 
-def _cells(bench: Bench, row: Row, most: float) -> list[str | Text]:
-    others: list[str | Text] = []
-    for side in (QEMU, C_LOOP):
-        if side in bench.sides:
-            found = bench.sides[side].get(row.name)
-            others.append(f"{found.cycles():,.0f}" if found and found.rounds else "")
-            if side == QEMU:
-                ratio = bench.ratio(row.name) if row.rounds else None
-                others.append("" if ratio is None else f"{ratio:.3f}")
-    series = SERIES_2013.get(row.name)
-    then = f"{series:,}" if series else ""
+def _columns(bench: Bench) -> dict[str, Callable[[Row], str]]:
+    """The figures of a row that was measured, by the heads of their columns."""
+    columns: dict[str, Callable[[Row], str]] = {
+        "cycles": lambda row: f"{row.cycles():,.0f}",
+        "ns": lambda row: f"{bench.ns(row.cycles()):,.0f}",
+        "p99": lambda row: f"{row.cycles('p99'):,.0f}",
+        "spread": lambda row: f"{row.spread:.1%}" if len(row.rounds) > 1 else "",
+    }
+    if bench.emulated:  # the one thing there that is exact
+        columns["exits"] = lambda row: _number(row.quietest.exits)
+        columns["signals"] = lambda row: _number(row.quietest.signals)
+    if QEMU in bench.sides:
+        columns[QEMU] = lambda row: _of_side(bench, QEMU, row)
+        columns["ratio"] = lambda row: _number(bench.ratio(row.name), ".3f")
+    if C_LOOP in bench.sides:
+        columns[C_LOOP] = lambda row: _of_side(bench, C_LOOP, row)
+    return columns
+
+
+def _number(value: float | None, form: str = ",") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _of_side(bench: Bench, side: str, row: Row) -> str:
+    found = bench.sides[side].get(row.name)
+    return f"{found.cycles():,.0f}" if found and found.rounds else ""
+
+
+def _title(row: Row) -> str:
+    return f"{row.name} ({row.how})" if row.how else row.name
+
+
+def _last(row: Row, most: float) -> Text:
     if row.skipped:
-        return [row.name, "", "", "", "", *others, then, Text("skipped", "dim")]
-    name = f"{row.name} ({row.how})" if row.how else row.name
-    cycles = row.cycles()
-    last = Text("VOID", "bold red") if row.void else Text(bar(cycles / most), "cyan")
-    figures = [f"{cycles:,.0f}", f"{bench.ns(cycles):,.0f}", f"{row.cycles('p99'):,.0f}"]
-    return [name, *figures, f"{row.spread:.1%}" if len(row.rounds) > 1 else "", *others, then, last]
+        return Text("skipped", "dim")
+    return Text("VOID", "bold red") if row.void else Text(bar(row.cycles() / most), "cyan")
 
 
 def bar(share: float) -> str:

@@ -123,7 +123,7 @@ def _run_c(system: System, plan: Plan, sides: dict[str, dict[str, Row]]) -> None
     expected = tuple(one.made for one in wanted if one.name in C_ROWS)
     if counts() != expected:
         raise GuestError(f"the C loop counted {counts()} writes of {expected}")
-    counted = [replace(one, count=None) for one in wanted]  # the device has not seen any
+    counted = [replace(one, count=None, exits=None) for one in wanted]  # the device saw none
     merge(sides.setdefault(C_LOOP, {}), counted, counts_signals=True)
 
 

@@ -91,6 +91,8 @@ class TestBar:
         self._doorbell: Doorbell | None = None
         self.started: Callable[[str, list[Registration]], object] | None = None
         """Told of each test that starts with an eventfd: its name, and what KVM was asked."""
+        self.ended: Callable[[str, int, int], object] | None = None
+        """Told of each test that ends: its name, its `exits` and its `signals`."""
 
     @property
     def running(self) -> str:
@@ -99,11 +101,21 @@ class TestBar:
 
     @property
     def count(self) -> int:
-        """The writes that have reached the device since the test started."""
+        """The writes that have reached the device since the test started, either way."""
+        return self.signals + self.exits
+
+    @property
+    def exits(self) -> int:
+        """Those that have come by an exit."""
+        return self._hits.count
+
+    @property
+    def signals(self) -> int:
+        """Those that KVM has added to the eventfd."""
         if self._doorbell:
             with suppress(BlockingIOError):
                 self._signals += os.eventfd_read(self._doorbell.fd)
-        return self._signals + self._hits.count
+        return self._signals
 
     def read(self, offset: int, size: int) -> bytes:
         """The header's bytes, and zeroes behind it and where no test runs."""
@@ -139,6 +151,8 @@ class TestBar:
 
     def stop(self) -> None:
         """Run no test from now on; its ioeventfd goes."""
+        if self._kind and self.ended:
+            self.ended(self.running, self.exits, self.signals)
         self._kind = None
         self.bar.count_nowhere()
         doorbell, self._doorbell = self._doorbell, None

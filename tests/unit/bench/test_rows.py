@@ -72,6 +72,23 @@ def test_a_row_counts_only_if_every_write_was_counted_once(
     assert bool(said) is void
 
 
+@pytest.mark.parametrize(
+    ("name", "exits", "signals", "void"),
+    [
+        ("mmio-no-eventfd:pci-mem", 110, 0, ""),
+        ("mmio-no-eventfd:pci-mem", 109, 1, "1 of 110 writes signalled an eventfd"),
+        ("mmio-wildcard-eventfd:pci-mem", 0, 110, ""),
+        ("mmio-wildcard-eventfd:pci-mem", 1, 109, "1 of 110 writes exited past the eventfd"),
+        ("mmio-any-length-w1", 110, 0, "110 of 110 writes exited past the eventfd"),
+    ],
+)
+def test_a_write_that_came_the_wrong_way_is_no_write_that_was_counted(
+    name: str, exits: int, signals: int, void: str
+) -> None:
+    one = measured(name, count=110, exits=exits, signals=signals)
+    assert check_count(one, counts_signals=True) == void
+
+
 def test_a_round_that_is_void_voids_the_row() -> None:
     rows: dict[str, Row] = {}
     name = "mmio-no-eventfd:pci-mem"
@@ -156,6 +173,7 @@ def test_void_noisy_and_emulated_runs_say_so() -> None:
     row.void = "lost"
     row.add(measured(row.name, 9000), 0)
     one.emulated = "QEMU TCG CPU version 2.5+"
+    row.rounds[0] = replace(row.rounds[0], exits=108, signals=2)
     one.load = (9.0, 9.0)
     text = printed(one)
     assert one.void == [row.name]
@@ -163,6 +181,8 @@ def test_void_noisy_and_emulated_runs_say_so() -> None:
     assert "NOISY: in 1 of" in text
     assert "load was above" in text
     assert "WARNING: this kernel runs in an emulator (QEMU TCG" in text
+    line = next(line for line in text.splitlines() if line.startswith(row.name))
+    assert line.split()[5:7] == ["108", "2"]
 
 
 @pytest.mark.parametrize(("share", "text"), [(0, ""), (1, "█" * 12), (0.5, "█" * 6), (2, "█" * 12)])
