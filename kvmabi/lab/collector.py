@@ -30,6 +30,8 @@ CLEAN_LOG: Final = 0
 """The number, beside the promises', of what every case expects of the kernel's log."""
 LOST: Final = "the kernel under test was lost"
 """How the problem of such a run begins, and the reason of its last case."""
+LOG_PROBLEM: Final = "the kernel's log"
+"""How a problem begins that was told there."""
 TEXTS: Final = {
     **PROMISES,
     CLEAN_LOG: "The kernel's log stays free of warnings, bugs, stalls and reports of sanitizers.",
@@ -149,15 +151,14 @@ class Collector:
         if damaged_bytes:
             self.recorder.problem(damage)
         for one in late:
-            self.recorder.problem(
-                f"the kernel's log, too late for the case {one.case}: {one.title}"
-            )
+            self.recorder.problem(f"{LOG_PROBLEM}, too late for the case {one.case}: {one.title}")
         for one in self._log.findings:
             if not one.case:
-                self.recorder.problem(f"the kernel's log, before the first case: {one.title}")
+                self.recorder.problem(f"{LOG_PROBLEM}, before the first case: {one.title}")
         self.recorder.note("tainted", self.tainted)
         if booting:
             self._note_boot(booting)
+        tainted_before = int(self._ended.get("tainted_before", tainted_before))
         if self.tainted != tainted_before and not heard:
             before, now = f"{tainted_before:#x}", f"{self.tainted:#x}"
             self.recorder.problem(f"the kernel's taint went from {before} to {now}, unexplained")
@@ -227,8 +228,7 @@ def with_findings(case: CaseRecord, findings: list[Finding]) -> CaseRecord:
     if not findings:
         return case
     seen = tuple(
-        Disagreement("the kernel's log", CLEAN_LOG, "nothing", "\n".join(one.lines))
-        for one in findings
+        Disagreement(LOG_PROBLEM, CLEAN_LOG, "nothing", "\n".join(one.lines)) for one in findings
     )
     return replace(
         case,

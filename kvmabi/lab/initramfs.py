@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from kvmabi.errors import LabUnavailable
+from kvmabi.errors import LabUnavailable, UsageError
 from kvmabi.lab import cache, cpio
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import Backend
 from kvmabi.lab.kernels import Kernel
-from kvmabi.lab.modules import in_order, modinfo
+from kvmabi.lab.modules import in_order, modinfo, module_name, read_module
 from kvmabi.lab.userland import Userland
 
 KEPT: Final = 4
@@ -45,14 +47,31 @@ def module_archive(kernel: Kernel, backend: Backend) -> bytes:
     for name, image in in_order(
         [*backend.emulator.carrier.modules, backend.module], kernel.modules
     ):
-        _check_release(kernel, name, image)
+        check_release(kernel, name, image)
         order.append([name, backend.parameters if name == backend.module else ""])
         files.append(Entry(f"modules/{name}.ko", 0o644, image))
     files.append(Entry("modules/order.json", 0o644, json.dumps(order).encode()))
     return cpio.archive(files)
 
 
-def _check_release(kernel: Kernel, name: str, image: bytes) -> None:
+def swapped(kernel: Kernel, paths: Sequence[Path]) -> dict[str, bytes]:
+    """Return modules that are to take the place of the kernel's own, by name.
+
+    A module is named like its file: kvm.ko is "kvm", kvm-amd.ko "kvm_amd". Raises UsageError and
+    LabUnavailable where one is none, or not this kernel's.
+    """
+    found = {}
+    for path in paths:
+        name = module_name(path.name)
+        if not name or not path.is_file():
+            raise UsageError(f"{path}: there is no such module")
+        found[name] = read_module(path)
+        check_release(kernel, name, found[name])
+    return found
+
+
+def check_release(kernel: Kernel, name: str, image: bytes) -> None:
+    """Raise LabUnavailable for a module of another kernel."""
     release = modinfo(image, name).get("vermagic", "").partition(" ")[0]
     if kernel.release and release and release != kernel.release:
         raise LabUnavailable(

@@ -24,6 +24,7 @@ from kvmabi.lab.frames import Kind, encode
 from kvmabi.lab.klog import BOOTED
 from kvmabi.lab.leaks import Kmemleak, as_messages
 from kvmabi.lab.port import Port, Trouble, open_port
+from kvmabi.lab.swap import swap
 from kvmabi.lab.tracepoints import Counters
 
 SYS_FINIT_MODULE: Final = 313
@@ -37,6 +38,7 @@ MOUNTS: Final = (
     ("tracefs", "/sys/kernel/tracing"),
 )
 MODULES: Final = Path("/modules")
+ORDER: Final = "order.json"
 HARNESS_FAILED: Final = 4
 READ_BYTES: Final = 1 << 16
 PRELOADED: Final = ("kvmabi.cli", "kvmabi.matrix", "kvmabi.results.recorder", "kvmabi.vmm")
@@ -58,6 +60,7 @@ def main() -> None:
         send(port, Kind.READY, json.dumps(about(problems)).encode())
         job = port.read_job()
         time.clock_settime(time.CLOCK_REALTIME, job["now"])
+        swap_modules(job.get("modules", {}))
         ended = Runner(port, job).run()
         send(port, Kind.EXIT, json.dumps(ended).encode())
     except Trouble as error:
@@ -88,12 +91,25 @@ def say_booted() -> None:
 def load_modules() -> list[str]:
     """Load the modules in the order that the host worked out; return what went wrong."""
     problems = []
-    for name, parameters in json.loads((MODULES / "order.json").read_text()):
+    for name, parameters in json.loads((MODULES / ORDER).read_text()):
         with (MODULES / f"{name}.ko").open("rb") as file:
             if _libc.syscall(SYS_FINIT_MODULE, file.fileno(), parameters.encode(), 0):
                 reason = os.strerror(ctypes.get_errno())
                 problems.append(f"the module {name} does not load: {reason}")
     return problems
+
+
+def swap_modules(packed: Mapping[str, str]) -> None:
+    """Exchange modules for those that the job brings; Trouble where they do not load."""
+    if not packed:
+        return
+    from kvmabi.ioeventfd.detect import btf_flags  # noqa: PLC0415 (see prepare)
+
+    order = [(name, parameters) for name, parameters in json.loads((MODULES / ORDER).read_text())]
+    files = {name: (MODULES / f"{name}.ko").read_bytes() for name, _ in order}
+    if trouble := swap(order, packed, files):
+        raise Trouble(trouble)
+    btf_flags.cache_clear()  # another KVM may know other flags
 
 
 def prepare() -> None:
@@ -147,7 +163,8 @@ class Runner:
         self._kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> dict[str, Any]:
-        """Return how the verb ended ("exit"), the taint bits after it, and what was "traced"."""
+        """Return how the verb ended ("exit"), the taint bits around it, and what was "traced"."""
+        before = taint()
         leaks = Kmemleak()
         leaks.start()
         counters = Counters(self._job.get("trace", ()))
@@ -164,7 +181,8 @@ class Runner:
         traced = counters.counts()
         self._tell(leaks)
         code = os.waitstatus_to_exitcode(status)
-        return {"exit": code, "tainted": taint(), "traced": traced}
+        tainted = {"tainted_before": before, "tainted": taint()}
+        return {"exit": code, **tainted, "traced": traced}
 
     def _tell(self, leaks: Kmemleak) -> None:
         lines = leaks.report()

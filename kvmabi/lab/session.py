@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 from kvmabi.errors import KernelLost, LabUnavailable
-from kvmabi.lab import klog
+from kvmabi.lab import klog, swap
 from kvmabi.lab.frames import Decoder, Frame, Kind
 from kvmabi.lab.machine.emulator import Emulator, Line
 from kvmabi.lab.port import NO_IO_PORT, NO_VIRTIO, UNKNOWN
@@ -36,6 +36,8 @@ UNFIT: Final = MappingProxyType(
 """What a kernel's console says before it is ready, and what that means."""
 MUTE: Final = (NO_VIRTIO, NO_IO_PORT, UNKNOWN)
 """After these the kernel is up, and will say nothing more."""
+NOT_OVER: Final = "the run was not over after"
+"""How a loss is told that only says that the time was too short."""
 TICK_S: Final = 0.2
 READ_BYTES: Final = 1 << 18
 
@@ -45,6 +47,7 @@ class Job:
     """What the kernel under test is to run; "@records" among the arguments is the result file.
 
     `trace` names the tracepoints ("kvm:kvm_fast_mmio") whose firing is to be counted meanwhile.
+    `modules` are to take the place of those that were loaded, by name.
     """
 
     arguments: Sequence[str]
@@ -52,6 +55,7 @@ class Job:
     trace: Sequence[str] = ()
     now: float | None = None
     """What the kernel's clock is set to, in seconds since 1970; None: to ours."""
+    modules: Mapping[str, bytes] = field(default_factory=dict)
 
     def line(self) -> bytes:
         """Return the job as it is sent."""
@@ -59,6 +63,7 @@ class Job:
             "arguments": list(self.arguments),
             "environment": dict(self.environment),
             "trace": list(self.trace),
+            "modules": swap.pack(self.modules),
             # a snapshot's clock stands where it was taken
             "now": time.time() if self.now is None else self.now,
         }
@@ -186,7 +191,7 @@ class Session:
         if ended and not self._selector.get_map():
             raise self._lost(f"the machine went down (emulator: {ended})")
         if now - self._started > self._deadline_s:
-            raise self._lost(f"the run was not over after {self._deadline_s:.0f} s")
+            raise self._lost(f"{NOT_OVER} {self._deadline_s:.0f} s")
         if not self._ready and (now - self._started > self._boot_deadline_s or self._is_mute()):
             mute = (
                 "" if self._console else " (has it a serial console, CONFIG_SERIAL_8250_CONSOLE?)"

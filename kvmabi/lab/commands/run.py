@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kvmabi.errors import UsageError
-from kvmabi.lab import initramfs, kernels
+from kvmabi.lab import cache, initramfs, kernels
 from kvmabi.lab.backends import BACKENDS, BOCHS, QEMU, backend, counting
 from kvmabi.lab.collector import Terms
 from kvmabi.lab.kernels import Kernel
@@ -69,6 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --deterministic: start its random numbers here, for another course of events "
         f"(default: {DEFAULT_SEED})",
     )
+    parser.add_argument(
+        "--swap",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a module (kvm.ko, say) that takes the place of the kernel's own, without another boot"
+        " (may be repeated)",
+    )
     parser.add_argument("--log", metavar="FILE", help="keep what the kernel prints")
     parser.add_argument(
         "--trace",
@@ -101,15 +110,20 @@ def run(args: argparse.Namespace) -> int:
     emulator = start.version(chosen)
     kernel = kernels.find_kernel(args.kernel, args.modules)
     image = initramfs.build(kernel, chosen)
+    swapped = initramfs.swapped(kernel, args.swap)
     machine = Machine(chosen, kernel.image, seed=seed)
     note(f"{kernel.source} on {chosen.name} ({chosen.about}, {emulator})")
     terms = Terms(
         json=json,
         repro=f"{_prefix(args)} -- {words[0]} --repro",
         cases=words[0] in RECORDING,
-        lab=_what_runs(machine, kernel, emulator),
+        lab={
+            **_what_runs(machine, kernel, emulator),
+            "swapped": {name: cache.digest(swapped[name]) for name in swapped},
+        },
     )
-    job = Job(words, CASE_LOG, args.trace, None if seed is None else BEGINNING.timestamp())
+    now = None if seed is None else BEGINNING.timestamp()
+    job = Job(words, CASE_LOG, args.trace, now, swapped)
     deadline_s = chosen.emulator.deadline_s if args.deadline is None else args.deadline
     launch = Launch(machine, image, job, deadline_s, _log_file(args.log))
     may_keep = chosen.emulator.keeps and not args.fresh
@@ -164,6 +178,7 @@ def _prefix(args: argparse.Namespace) -> str:
     words = ["kvmabi", "lab", "run", "--kernel", args.kernel, "--backend", args.backend]
     if args.modules:
         words += ["--modules", args.modules]
+    words += [f"--swap={path}" for path in args.swap]
     if args.deterministic:
         words += ["--deterministic", "--seed", str(_seed_of(args))]
     return shlex.join(words)
