@@ -6,6 +6,7 @@ description fits several versions of a file. Nothing here knows files or kernels
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,13 +57,14 @@ class Match:
     holes: Mapping[str, str]
 
 
-def tokens(text: str) -> list[Token]:
+@functools.lru_cache(maxsize=4)  # one file is looked at for a scope, and again for each pattern
+def tokens(text: str) -> tuple[Token, ...]:
     """Return a text's C tokens in order, preprocessor directives like any other text."""
-    return [
+    return tuple(
         Token(match.group(), match.start(), match.end())
         for match in _TOKEN.finditer(text)
         if match.lastgroup == "token"
-    ]
+    )
 
 
 def is_scope(name: str) -> bool:
