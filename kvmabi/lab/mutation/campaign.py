@@ -1,0 +1,109 @@
+"""Many faults, one after another: what ended is kept at once, and every kill is confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from kvmabi.lab.mutation import record
+from kvmabi.lab.mutation.faults import Fault
+from kvmabi.lab.mutation.record import Row
+from kvmabi.lab.mutation.trial import GROUNDS, Ended, Ground, Site
+from kvmabi.lab.mutation.verdict import Judgement, Outcome
+from kvmabi.results import Verdict
+
+Trials = list[tuple[Fault, Row]]
+
+
+class Campaign:
+    """Tries faults on one source. `sites` gives the site of a ground; `say` gets a line for each.
+
+    `path` is the record: what has ended in it stands, and what ends is added to it.
+    """
+
+    def __init__(
+        self,
+        sites: Callable[[Ground], Site],
+        source: str,
+        path: Path,
+        say: Callable[[str], None],
+    ) -> None:
+        self._make_site = sites
+        self._source = source
+        self._path = path
+        self._say = say
+        self._sites: dict[Ground, Site] = {}
+
+    def run(self, faults: Sequence[Fault], *, again: bool = False) -> Trials:
+        """Return each fault with its row; with `again`, also those are tried that have ended."""
+        before = [] if again else record.read(self._path)
+        ended = []
+        for number, fault in enumerate(faults, 1):
+            row = record.known(before, fault, self._source)
+            if row is None:
+                row = Row.of(fault, self._source, self._try(fault))
+                record.append(self._path, row)
+            self._say(f"{number} of {len(faults)}: {_line(fault, row)}")
+            ended.append((fault, row))
+        return self._confirmed(ended)
+
+    def _try(self, fault: Fault) -> Ended:
+        ground = GROUNDS.get(fault.needs)
+        if ground is None:
+            return Ended(Judgement(Outcome.NOT_RUN, text=f"needs {fault.needs}"))
+        return self._site(ground).try_fault(fault)
+
+    def _site(self, ground: Ground) -> Site:
+        if ground not in self._sites:
+            site = self._make_site(ground)
+            self._say(f"building {ground.flavour} without a fault")
+            site.prepare()
+            self._sites[ground] = site
+        return self._sites[ground]
+
+    def _confirmed(self, ended: Trials) -> Trials:
+        """Return the same, but a kill counts only if its case passes without the fault."""
+        broken: dict[tuple[Ground, str], str] = {}
+        for ground in GROUNDS.values():
+            killers = sorted(_killers(ended, ground))
+            if killers:
+                self._say(f"playing {len(killers)} killing cases without a fault")
+                found = _not_passed(self._site(ground), killers)
+                broken |= {(ground, case): why for case, why in found.items()}
+        return [(fault, _confirmed(fault, row, broken)) for fault, row in ended]
+
+
+def _killers(ended: Iterable[tuple[Fault, Row]], ground: Ground) -> set[str]:
+    return {
+        row.case
+        for fault, row in ended
+        if row.outcome is Outcome.KILLED and row.case and GROUNDS.get(fault.needs) == ground
+    }
+
+
+def _not_passed(site: Site, cases: Sequence[str]) -> dict[str, str]:
+    """Return those of the cases that do not pass on the kernel without a fault, and why."""
+    result = site.play_unchanged(cases)
+    verdicts = {case.id: case.verdict for case in result.cases} if result else {}
+    return {
+        case: str(verdicts.get(case, "not played"))
+        for case in cases
+        if verdicts.get(case) is not Verdict.PASS
+    }
+
+
+def _confirmed(fault: Fault, row: Row, broken: dict[tuple[Ground, str], str]) -> Row:
+    ground = GROUNDS.get(fault.needs)
+    why = broken.get((ground, row.case)) if ground and row.outcome is Outcome.KILLED else None
+    if why is None:
+        return row
+    text = f"{row.case} without the fault: {why}"
+    return replace(row, outcome=Outcome.INVALID, text=text)
+
+
+def _line(fault: Fault, row: Row) -> str:
+    by = f" by {row.case or 'the log'}" if row.outcome is Outcome.KILLED else ""
+    odd = "" if record.as_expected(fault, row.outcome) else " (!)"
+    seconds = f"{row.build_s:.0f} + {row.run_s:.0f} s, {row.executed:,} cases"
+    return f"{fault.name}: {row.outcome}{by}{odd} ({seconds}) {row.text}".rstrip()

@@ -1,0 +1,120 @@
+"""The record of many trials: a JSON line each, so that what ended is not tried again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from kvmabi.errors import ExitCode, ResultError
+from kvmabi.lab import cache
+from kvmabi.lab.mutation.faults import Fault
+from kvmabi.lab.mutation.trial import Ended
+from kvmabi.lab.mutation.verdict import Judgement, Outcome
+
+FINAL: Final = frozenset({Outcome.KILLED, Outcome.SURVIVED})
+"""The outcomes that stand until the fault, or the source, is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one fault on one version of the source."""
+
+    name: str
+    source: str
+    fault: str
+    """The fault's content, as a digest."""
+    outcome: Outcome
+    case: str
+    promise: int | None
+    text: str
+    executed: int
+    build_s: float
+    run_s: float
+
+    @classmethod
+    def of(cls, fault: Fault, source: str, ended: Ended) -> Row:
+        """Return the row of a trial that ended."""
+        judged = ended.judgement
+        return cls(
+            name=fault.name,
+            source=source,
+            fault=content(fault),
+            outcome=judged.outcome,
+            case=judged.case,
+            promise=judged.promise,
+            text=judged.text,
+            executed=judged.executed,
+            build_s=round(ended.build_s, 1),
+            run_s=round(ended.run_s, 1),
+        )
+
+    @property
+    def judgement(self) -> Judgement:
+        """What the row says of the fault."""
+        return Judgement(self.outcome, self.case, self.promise, self.text, self.executed)
+
+
+def content(fault: Fault) -> str:
+    """Return a digest of the change that a fault makes, and of where it is looked for."""
+    return cache.digest(repr(fault.patch.edits), fault.needs, *fault.look)
+
+
+def append(path: Path, row: Row) -> None:
+    """Add a row to a record, as one write."""
+    with path.open("a") as file:
+        file.write(json.dumps({"type": "fault", **asdict(row)}) + "\n")
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a record, none for no file; ResultError for another kind of file."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultError(f"cannot read {path}: {error}") from error
+    whole = text[: text.rfind("\n") + 1]  # a line that was cut off is tried again
+    return list(_rows(path, whole.splitlines()))
+
+
+def _rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
+    for number, line in enumerate(lines, 1):
+        try:
+            fields = json.loads(line)
+            if fields.pop("type") != "fault":
+                continue
+            yield Row(**{**fields, "outcome": Outcome(fields["outcome"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ResultError(f"{path}:{number}: this is no record of faults: {error}") from error
+
+
+def known(rows: Iterable[Row], fault: Fault, source: str) -> Row | None:
+    """Return the last row that still says what becomes of a fault; None where it is to be tried."""
+    found = None
+    for row in rows:
+        if (row.name, row.source, row.fault) == (fault.name, source, content(fault)):
+            found = row if row.outcome in FINAL else None
+    return found
+
+
+def exit_code(ended: Iterable[tuple[Fault, Row]]) -> ExitCode:
+    """Return 0 where every fault that can be seen was killed and every control survived.
+
+    1 where one was not, 4 where one says nothing, 3 where none was tried.
+    """
+    outcomes = [(fault, row.outcome) for fault, row in ended if row.outcome is not Outcome.NOT_RUN]
+    if any(outcome in (Outcome.INVALID, Outcome.NOT_BUILT) for _, outcome in outcomes):
+        return ExitCode.HARNESS_FAILED
+    if any(not as_expected(fault, outcome) for fault, outcome in outcomes):
+        return ExitCode.BROKEN
+    return ExitCode.KEPT if outcomes else ExitCode.NOTHING_CHECKED
+
+
+def as_expected(fault: Fault, outcome: Outcome) -> bool:
+    """Return whether this outcome of a fault is the one to hope for."""
+    if fault.harmless:
+        return outcome is Outcome.SURVIVED
+    return outcome is Outcome.KILLED or (bool(fault.unseen) and outcome is Outcome.SURVIVED)

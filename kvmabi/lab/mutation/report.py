@@ -1,0 +1,57 @@
+"""Faults and what became of them, as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from kvmabi.lab.mutation.faults import Fault
+from kvmabi.lab.mutation.record import Row, as_expected
+from kvmabi.lab.mutation.verdict import Outcome
+
+
+def listing(faults: Iterable[Fault]) -> str:
+    """Return a line for each fault: name, promise, subject, what it needs, and what it is about."""
+    return "\n".join(
+        f"{one.name:36} {_promise(one):>2} {one.subject:10} {one.needs:8} {_about(one)}"
+        for one in faults
+    )
+
+
+def table(ended: Sequence[tuple[Fault, Row]]) -> str:
+    """Return a line for each fault that ended, and one that counts them."""
+    lines = [
+        f"{fault.name:36} {_promise(fault):>2} {row.outcome:14} {_by(row)}{_mark(fault, row)}"
+        for fault, row in ended
+    ]
+    counts = Counter(row.outcome for _, row in ended)
+    odd = sum(_is_odd(fault, row) for fault, row in ended)
+    total = ", ".join(f"{counts[one]:,} {one}" for one in Outcome if counts[one])
+    lines.append(f"{len(ended):,} faults and controls: {total}; {odd:,} not as it should be")
+    return "\n".join(lines)
+
+
+def _promise(fault: Fault) -> str:
+    return str(fault.promise or "-")
+
+
+def _about(fault: Fault) -> str:
+    why = fault.unseen or fault.harmless
+    return f"{fault.about} ({why})" if why else fault.about
+
+
+def _by(row: Row) -> str:
+    if row.outcome is not Outcome.KILLED:
+        return row.text or f"{row.executed:,} cases"
+    saw = "" if row.promise is None else f", promise {row.promise}"
+    return f"{row.case or 'the log'}{saw}: {row.text}"
+
+
+def _is_odd(fault: Fault, row: Row) -> bool:
+    return row.outcome is not Outcome.NOT_RUN and not as_expected(fault, row.outcome)
+
+
+def _mark(fault: Fault, row: Row) -> str:
+    if not _is_odd(fault, row):
+        return f" ({fault.unseen or fault.harmless})" if row.outcome is Outcome.SURVIVED else ""
+    return "   <-- not as it should be"

@@ -1,0 +1,196 @@
+"""One fault's trial: planted in a private source, built, booted, and looked for by the matrix."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from kvmabi.errors import BuildFailed, ResultError, UsageError
+from kvmabi.lab.build import builder, config, listing
+from kvmabi.lab.build.builder import Builder
+from kvmabi.lab.build.changes import PatchChange
+from kvmabi.lab.build.listing import Listing
+from kvmabi.lab.build.sources import Source
+from kvmabi.lab.build.workspace import Workspace
+from kvmabi.lab.kernels import find_kernel
+from kvmabi.lab.mutation.faults import Fault, Needs
+from kvmabi.lab.mutation.verdict import Judgement, Outcome, judge
+from kvmabi.results.store import Result, read_result
+
+DEADLINE_S: Final = 7200.0
+"""How long one run may take, on a machine that has other things to do as well."""
+WHOLE: Final = ("bzImage", *builder.MODULES)
+KVM: Final = ("virt/kvm/", "arch/x86/kvm/")
+"""Where a change concerns KVM's modules alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Where faults of a kind are looked for.
+
+    With `swaps`, a fault in KVM's modules needs no boot. Without `whole`, only the cases are played
+    that the fault names: the others would take hours.
+    """
+
+    flavour: str
+    backend: str
+    swaps: bool = True
+    whole: bool = True
+
+
+GROUNDS: Final[Mapping[Needs, Ground]] = MappingProxyType(
+    {
+        Needs.SVM: Ground("tiny", "svm"),
+        Needs.VMX: Ground("tiny", "vmx", swaps=False, whole=False),
+        Needs.DEBUG: Ground("debug", "svm", whole=False),
+    }
+)
+"""What is not here cannot be seen by the matrix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A trial that ended: what became of the fault, and how long building and running took."""
+
+    judgement: Judgement
+    build_s: float = 0.0
+    run_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A ground with the folder where its kernels are built, of a private copy of the source.
+
+    The copy follows the source: a fault in it is gone with the next build, however this one ends.
+    `say` gets a line at each stage that takes long.
+    """
+
+    source: Source
+    ground: Ground
+    workspace: Workspace
+    say: Callable[[str], None]
+    jobs: int = 0
+
+    @property
+    def builder(self) -> Builder:
+        """What builds the private copy."""
+        kind = config.flavour(self.ground.flavour)
+        return Builder(self.workspace.source, self.workspace.out, kind, jobs=self.jobs)
+
+    @property
+    def sound(self) -> Path:
+        """The folder of the kernel without a fault, once the site is prepared."""
+        return self.workspace.folder / "sound"
+
+    def prepare(self) -> None:
+        """Build the kernel without a fault: all of it the first time, then what has changed."""
+        with self.workspace.locked(self._waiting):
+            self._plant(None)
+            self.builder.configure()
+            self.builder.build()
+            self.builder.publish(self.sound)
+
+    def try_fault(self, fault: Fault) -> Ended:
+        """Return what becomes of a fault, once the site is prepared."""
+        started = time.monotonic()
+        try:
+            kernel = self._built(fault)
+        except BuildFailed as error:
+            return Ended(Judgement(Outcome.NOT_BUILT, text=str(error)), _since(started))
+        except UsageError as error:
+            return Ended(Judgement(Outcome.INVALID, text=str(error)), _since(started))
+        build_s, started = _since(started), time.monotonic()
+        run = self._matrix(self._start(kernel), matrix_options(fault, self.ground))
+        return Ended(judge(*run), build_s, _since(started))
+
+    def play_unchanged(self, cases: Sequence[str]) -> Result | None:
+        """Return what the kernel without a fault makes of cases, by their ids; None for nothing."""
+        return self._matrix(self._start(self.sound), [f"--filter={case}" for case in cases])[1]
+
+    def _built(self, fault: Fault) -> Path:
+        """Return the folder of the kernel with a fault, which the next one takes over."""
+        with self.workspace.locked(self._waiting):
+            self._plant(fault)
+            self.builder.build(targets(fault.files))
+            return self.builder.publish(self.workspace.folder / "faulty")
+
+    def _start(self, kernel: Path) -> list[str]:
+        """Return the lab's options that run a kernel: the sound one's boot, if that is enough."""
+        changed = modules_that_differ(self.sound, kernel)
+        if not self.ground.swaps or changed is None:
+            return ["--kernel", str(kernel), "--fresh"]
+        return ["--kernel", str(self.sound), *(f"--swap={path}" for path in changed)]
+
+    def _plant(self, fault: Fault | None) -> None:
+        def change(tree: Path, written: set[str]) -> None:
+            if fault is not None and fault.patch.edits:
+                one = PatchChange(fault.patch)
+                written |= one.files()
+                one.make(tree)
+
+        self.workspace.update(self.source.tree, self._files(), change)
+
+    def _files(self) -> Listing:
+        known = self.workspace.known()
+        if self.source.content:  # a tree that never changes
+            return known or listing.names(self.source.tree)
+        return listing.listing(self.source.tree, known)
+
+    def _waiting(self) -> None:
+        self.say("waiting for another build of this source")
+
+    def _matrix(
+        self, start: Sequence[str], options: Sequence[str]
+    ) -> tuple[int, Result | None, str]:
+        """Return the lab's exit code, its result (None where it wrote none), and its stderr."""
+        path = self.workspace.folder / "matrix.jsonl"
+        path.unlink(missing_ok=True)
+        lab = [*start, "--backend", self.ground.backend]
+        lab += ["--deadline", str(DEADLINE_S), "--log", str(path.with_name("console.txt"))]
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "kvmabi", "lab", "run", *lab, "--"),
+                *("matrix", "--json", str(path), *options),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        try:
+            result = read_result(path)
+        except ResultError:
+            result = None
+        return done.returncode, result, done.stderr
+
+
+def targets(files: Sequence[str]) -> tuple[str, ...]:
+    """Return what make is to build after these files, of the tree, have changed."""
+    return builder.MODULES if all(name.startswith(KVM) for name in files) else WHOLE
+
+
+def modules_that_differ(sound: Path, other: Path) -> list[Path] | None:
+    """Return the other kernel's modules that are not the sound one's; None for another image."""
+    ours, theirs = find_kernel(str(sound)), find_kernel(str(other))
+    if ours.image.read_bytes() != theirs.image.read_bytes():
+        return None
+    return [
+        path
+        for name, path in sorted(theirs.modules.items())
+        if path.read_bytes() != ours.modules[name].read_bytes()
+    ]
+
+
+def matrix_options(fault: Fault, ground: Ground) -> list[str]:
+    """Return the options with which the matrix looks for a fault: where it may show comes first."""
+    places = "--first" if ground.whole else "--filter"
+    return ["--fail-fast", *(f"{places}={pattern}" for pattern in fault.look)]
+
+
+def _since(started: float) -> float:
+    return time.monotonic() - started

@@ -1,0 +1,149 @@
+"""Many faults: what ended is kept, and a kill counts only where its case passes without the fault.
+
+The sites here are in memory; what a kernel does with a fault is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import ExitCode, ResultError
+from kvmabi.lab.build.patch import Edit, Patch
+from kvmabi.lab.mutation import record
+from kvmabi.lab.mutation.campaign import Campaign
+from kvmabi.lab.mutation.faults import Fault, Needs
+from kvmabi.lab.mutation.record import Row, exit_code
+from kvmabi.lab.mutation.report import listing, table
+from kvmabi.lab.mutation.trial import Ended
+from kvmabi.lab.mutation.verdict import Judgement, Outcome
+from kvmabi.results import Verdict
+from kvmabi.results.record import CaseRecord, RunRecord
+from kvmabi.results.store import Result
+
+RUN = RunRecord("matrix", "0", "2026-01-01T00:00:00+00:00", {}, {}, {}, 3)
+KILLED = Judgement(Outcome.KILLED, "some-case", 4, "no exit", 7)
+SURVIVED = Judgement(Outcome.SURVIVED, executed=9)
+
+
+def fault(name: str, **fields: object) -> Fault:
+    patch = Patch(name, "", (Edit("virt/kvm/eventfd.c", name, ""),))
+    return Fault(**{"promise": 4, "about": "", "subject": "s", "patch": patch, **fields}, name=name)
+
+
+class FakeSite:
+    """A site where it is known what becomes of each fault, and which cases fail anyway."""
+
+    def __init__(self, judgements: dict[str, Judgement], failing: Sequence[str] = ()) -> None:
+        self.judgements = judgements
+        self.failing = failing
+        self.tried: list[str] = []
+        self.prepared = 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
+
+    def try_fault(self, one: Fault) -> Ended:
+        self.tried.append(one.name)
+        return Ended(self.judgements[one.name], 1.0, 2.0)
+
+    def play_unchanged(self, cases: Sequence[str]) -> Result:
+        made = [
+            CaseRecord(one, Verdict.FAIL if one in self.failing else Verdict.PASS, 0, "", "", "")
+            for one in cases
+        ]
+        return Result(RUN, tuple(made), None, 0)
+
+
+@pytest.fixture
+def run(tmp_path: Path):
+    def run(site: FakeSite, *faults: Fault, source: str = "6.1.1", again: bool = False):
+        said: list[str] = []
+        campaign = Campaign(lambda _: site, source, tmp_path / "faults.jsonl", said.append)  # type: ignore[arg-type, return-value]
+        return campaign.run(faults, again=again)
+
+    return run
+
+
+def test_what_ended_is_not_tried_again(run) -> None:
+    site = FakeSite({"a": KILLED, "b": SURVIVED})
+    first = run(site, fault("a"), fault("b"))
+    assert site.tried == ["a", "b"]
+    assert run(site, fault("a"), fault("b")) == first
+    assert site.tried == ["a", "b"]
+    run(site, fault("a"), again=True)
+    assert site.tried == ["a", "b", "a"]
+
+
+def test_another_source_or_another_fault_of_that_name_is_tried(run) -> None:
+    site = FakeSite({"a": KILLED})
+    run(site, fault("a"))
+    run(site, fault("a"), source="6.12.1")
+    run(site, fault("a", look=("match-*",)))
+    assert site.tried == ["a"] * 3
+
+
+@pytest.mark.parametrize("outcome", [Outcome.INVALID, Outcome.NOT_BUILT])
+def test_what_came_to_nothing_is_tried_again(run, outcome: Outcome) -> None:
+    site = FakeSite({"a": Judgement(outcome, text="odd")})
+    run(site, fault("a"))
+    run(site, fault("a"))
+    assert site.tried == ["a", "a"]
+
+
+def test_a_kill_by_a_case_that_fails_anyway_is_none(run) -> None:
+    site = FakeSite({"a": KILLED, "b": Judgement(Outcome.KILLED, "other", 4)}, ["some-case"])
+    rows = dict(run(site, fault("a"), fault("b")))
+    assert [row.outcome for row in rows.values()] == [Outcome.INVALID, Outcome.KILLED]
+    assert exit_code(list(rows.items())) is ExitCode.HARNESS_FAILED
+
+
+def test_what_nobody_can_see_here_is_not_run(run) -> None:
+    site = FakeSite({})
+    ended = run(site, fault("a", needs=Needs.RACE))
+    assert [row.outcome for _, row in ended] == [Outcome.NOT_RUN]
+    assert site.prepared == 0
+    assert exit_code(ended) is ExitCode.NOTHING_CHECKED
+    assert "needs race" in table(ended)
+
+
+@pytest.mark.parametrize(
+    ("fields", "judgement", "code"),
+    [
+        ({}, KILLED, ExitCode.KEPT),
+        ({}, SURVIVED, ExitCode.BROKEN),
+        ({"unseen": "no room"}, SURVIVED, ExitCode.KEPT),
+        ({"unseen": "no room"}, KILLED, ExitCode.KEPT),
+        ({"harmless": "the same"}, SURVIVED, ExitCode.KEPT),
+        ({"harmless": "the same"}, KILLED, ExitCode.BROKEN),
+        ({}, Judgement(Outcome.NOT_BUILT), ExitCode.HARNESS_FAILED),
+        ({}, Judgement(Outcome.INVALID), ExitCode.HARNESS_FAILED),
+    ],
+)
+def test_green_is_every_fault_killed_and_every_control_alive(
+    run, fields: dict[str, object], judgement: Judgement, code: ExitCode
+) -> None:
+    one = fault("a", **fields)
+    ended = run(FakeSite({"a": judgement}), one)
+    assert exit_code(ended) is code
+    assert ("not as it should be" in table(ended).splitlines()[0]) is (code is not ExitCode.KEPT)
+
+
+def test_the_list_tells_what_each_is_about() -> None:
+    one = fault("a", about="a length of 3", unseen="nobody asks")
+    assert " ".join(listing([one]).split()) == "a 4 s svm a length of 3 (nobody asks)"
+
+
+def test_a_torn_line_is_left_out_and_another_file_refused(tmp_path: Path) -> None:
+    path = tmp_path / "faults.jsonl"
+    row = Row.of(fault("a"), "6.1.1", Ended(KILLED, 1.0, 2.0))
+    record.append(path, row)
+    with path.open("a") as file:
+        file.write('{"type": "fault", "na')
+    assert record.read(path) == [row]
+    assert row.judgement == KILLED
+    path.write_text("dear all\n")
+    with pytest.raises(ResultError, match=r"faults\.jsonl:1: this is no record of faults"):
+        record.read(path)

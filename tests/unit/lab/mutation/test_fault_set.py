@@ -1,0 +1,90 @@
+"""The fault set as data: what it must hold, and that each fault fits the source that is at hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import UsageError
+from kvmabi.ioeventfd.promises import PV_MMIO
+from kvmabi.ioeventfd.select import select
+from kvmabi.lab import cache
+from kvmabi.lab.build.patch import apply, tree_version
+from kvmabi.lab.mutation.faults import Fault, Needs, read_faults
+
+TOP = Path(__file__).parents[4]
+FAULTS = read_faults(TOP / "tools/faults")
+CONTRACT = range(1, PV_MMIO)
+
+
+def trees() -> list[Path]:
+    """The kernel sources that lab build has unpacked here."""
+    found = []
+    for path in sorted(cache.folder("sources").glob("[!.]*")):
+        try:
+            tree_version(path)
+        except UsageError:
+            continue
+        found.append(path)
+    return found
+
+
+SOURCES = trees()
+
+
+def with_files_of(fault: Fault, source: Path, tree: Path) -> Path:
+    """A tree with the files alone that a fault changes, and the version."""
+    for name in ("Makefile", *fault.files):
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((source / name).read_bytes())
+    return tree
+
+
+def test_there_are_at_least_sixty() -> None:
+    assert sum(fault.must_be_killed for fault in FAULTS) >= 60
+
+
+def test_names_are_their_own() -> None:
+    counts = Counter(fault.name for fault in FAULTS)
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def test_no_two_make_the_same_change() -> None:
+    counts = Counter(fault.patch.edits for fault in FAULTS)
+    twins = {edits for edits, count in counts.items() if count > 1}
+    assert [fault.name for fault in FAULTS if fault.patch.edits in twins] == []
+
+
+def test_each_promise_is_broken_where_the_matrix_must_see_it() -> None:
+    broken = {one.promise for one in FAULTS if one.must_be_killed and one.needs is Needs.SVM}
+    assert broken >= set(CONTRACT)
+
+
+def test_there_are_controls() -> None:
+    assert sum(bool(fault.harmless) for fault in FAULTS) >= 2
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_is_looked_for_in_cases_that_there_are(fault: Fault) -> None:
+    for pattern in fault.look:
+        assert select([pattern])
+
+
+def test_a_fault_that_is_looked_for_in_part_says_where() -> None:
+    partly = [one for one in FAULTS if one.needs in (Needs.VMX, Needs.DEBUG)]
+    assert partly
+    assert [one.name for one in partly if not one.look] == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_fits_the_sources_at_hand(fault: Fault, tmp_path: Path) -> None:
+    if not SOURCES:
+        pytest.skip("no kernel source is unpacked here: kvmabi lab build debian:linux-source-6.1")
+    for source in SOURCES:
+        tree = with_files_of(fault, source, tmp_path / source.name)
+        before = {name: (tree / name).read_bytes() for name in fault.files}
+        apply(fault.patch, tree)
+        assert any((tree / name).read_bytes() != data for name, data in before.items())

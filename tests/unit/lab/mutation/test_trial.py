@@ -1,0 +1,107 @@
+"""A trial's parts that need no kernel: what is built, what is played, and where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kvmabi.lab.build.builder import MODULES
+from kvmabi.lab.build.patch import Edit, Patch
+from kvmabi.lab.build.sources import Source
+from kvmabi.lab.build.workspace import Workspace
+from kvmabi.lab.mutation.faults import Fault, Needs
+from kvmabi.lab.mutation.trial import (
+    GROUNDS,
+    WHOLE,
+    Ground,
+    Site,
+    matrix_options,
+    modules_that_differ,
+    targets,
+)
+from kvmabi.lab.mutation.verdict import Outcome
+from tests.unit.lab.test_kernels import bzimage
+
+EDIT = Edit("virt/kvm/eventfd.c", "return 0;", "return 1;")
+FAULT = Fault("one", 1, "", "s", Patch("one", "", (EDIT,)), look=("match-*", "pair-*"))
+
+
+def test_kvm_alone_is_built_where_kvm_alone_is_changed() -> None:
+    assert targets(["virt/kvm/eventfd.c", "arch/x86/kvm/x86.c"]) == MODULES
+    assert targets(["virt/kvm/eventfd.c", "fs/eventfd.c"]) == WHOLE
+    assert targets(["include/linux/kvm_host.h"]) == WHOLE
+
+
+def test_the_whole_matrix_is_played_and_likely_places_first() -> None:
+    options = matrix_options(FAULT, GROUNDS[Needs.SVM])
+    assert options == ["--fail-fast", "--first=match-*", "--first=pair-*"]
+
+
+def test_on_slow_ground_the_likely_places_are_all() -> None:
+    options = matrix_options(FAULT, GROUNDS[Needs.DEBUG])
+    assert options == ["--fail-fast", "--filter=match-*", "--filter=pair-*"]
+
+
+def site(tmp_path: Path) -> Site:
+    tree = tmp_path / "tree"
+    path = tree / EDIT.file
+    path.parent.mkdir(parents=True)
+    path.write_text("int f(void)\n{\n\treturn 0;\n}\n")
+    (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 1\n")
+    work = Workspace(tmp_path / "work")
+    return Site(Source(tree, "a tree"), Ground("tiny", "svm"), work, lambda _: None)
+
+
+def test_a_fault_is_in_the_copy_alone_and_gone_with_the_next(tmp_path: Path) -> None:
+    one = site(tmp_path)
+    one._plant(FAULT)
+    ours, theirs = one.workspace.source / EDIT.file, one.source.tree / EDIT.file
+    assert "return 1;" in ours.read_text()
+    assert "return 0;" in theirs.read_text()
+    planted_at = ours.stat().st_mtime_ns
+    one._plant(None)
+    assert "return 0;" in ours.read_text()
+    assert ours.stat().st_mtime_ns > planted_at, "make goes by time"
+
+
+def test_a_fault_that_does_not_apply_is_invalid_and_leaves_the_copy_as_it_was(
+    tmp_path: Path,
+) -> None:
+    edit = Edit(EDIT.file, "return 5;", "")
+    one = site(tmp_path)
+    ended = one.try_fault(Fault("odd", 1, "", "s", Patch("odd", "", (edit,))))
+    assert ended.judgement.outcome is Outcome.INVALID
+    assert "is there 0 times" in ended.judgement.text
+    assert "return 0;" in (one.workspace.source / EDIT.file).read_text()
+
+
+def test_a_fault_that_does_not_build_is_told_with_its_error(tmp_path: Path) -> None:
+    one = site(tmp_path)  # whose Makefile makes nothing
+    one._plant(None)
+    one.builder.out.mkdir(parents=True)
+    ended = one.try_fault(FAULT)
+    assert ended.judgement.outcome is Outcome.NOT_BUILT
+    assert "make modules failed" in ended.judgement.text
+
+
+def kernel(folder: Path, image: bytes, **modules: bytes) -> Path:
+    """A built tree, as far as the lab looks at it."""
+    for name, data in {"arch/x86/boot/bzImage": image, **modules}.items():
+        path = folder / (name if "/" in name else f"{name}.ko")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    (folder / "modules.order").write_text("".join(f"{name}.o\n" for name in modules))
+    return folder
+
+
+def test_only_modules_that_differ_are_swapped(tmp_path: Path) -> None:
+    image = bzimage()
+    sound = kernel(tmp_path / "sound", image, kvm=b"1", other=b"2")
+    faulty = kernel(tmp_path / "faulty", image, kvm=b"0", other=b"2")
+    assert modules_that_differ(sound, faulty) == [faulty / "kvm.ko"]
+    assert modules_that_differ(sound, sound) == []
+
+
+def test_another_image_needs_a_boot(tmp_path: Path) -> None:
+    sound = kernel(tmp_path / "sound", bzimage(), kvm=b"1")
+    faulty = kernel(tmp_path / "faulty", bzimage() + b"x", kvm=b"1")
+    assert modules_that_differ(sound, faulty) is None

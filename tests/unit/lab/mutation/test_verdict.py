@@ -1,0 +1,101 @@
+"""What a run's result says of a fault: nothing is a kill but a failure of the kernel's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import KernelLost
+from kvmabi.lab.collector import Collector, Terms, lost_case
+from kvmabi.lab.frames import Frame, Kind
+from kvmabi.lab.mutation.verdict import Outcome, judge
+from kvmabi.lab.session import NOT_OVER
+from kvmabi.results import Disagreement, Verdict
+from kvmabi.results.record import CaseRecord, EndRecord, RunRecord, to_line
+from kvmabi.results.store import Result, read_result
+
+RUN = RunRecord("matrix", "0", "2026-01-01T00:00:00+00:00", {}, {}, {}, 3)
+BROKEN = Disagreement("write 4 bytes", 4, "no exit", "KVM_EXIT_MMIO")
+
+
+def case(name: str, verdict: Verdict = Verdict.PASS, **fields: object) -> CaseRecord:
+    found = (BROKEN,) if verdict is Verdict.FAIL else ()
+    record = CaseRecord(name, verdict, 0.1, "mmio", "4", "assigned", (1,), disagreements=found)
+    return CaseRecord(**{**{key: getattr(record, key) for key in record.__slots__}, **fields})
+
+
+def result(*cases: CaseRecord, problems: tuple[str, ...] = (), planned: int = 3) -> Result:
+    return Result(RUN, cases, EndRecord(planned, len(cases), {}, 1.0, problems=problems), 0)
+
+
+def test_a_failed_case_kills() -> None:
+    found = judge(1, result(case("a"), case("b", Verdict.FAIL)), "")
+    assert (found.outcome, found.case, found.promise, found.executed) == (
+        Outcome.KILLED,
+        "b",
+        4,
+        2,
+    )
+    assert found.text == "write 4 bytes: no exit; seen: KVM_EXIT_MMIO"
+
+
+def test_a_run_without_a_failure_is_survived() -> None:
+    found = judge(0, result(case("a"), case("b"), case("c")), "")
+    assert (found.outcome, found.case, found.executed) == (Outcome.SURVIVED, "", 3)
+
+
+def lost_result(tmp_path: Path, why: str, running: str) -> Result:
+    """What the collector makes of a kernel that goes in a case."""
+    path = tmp_path / "result.jsonl"
+    with Collector(Terms(str(path), "", {})) as collector:
+        collector.take(Frame(Kind.RECORDS, to_line(RUN) + to_line(case("a"))))
+        collector.lost(KernelLost(why), running)
+        collector.close()
+    return read_result(path)
+
+
+WORDS = "the machine went down; the kernel's last words:\n  kvmabi: case b\n  BUG: unable to handle"
+
+
+def test_a_kernel_that_goes_in_a_case_kills(tmp_path: Path) -> None:
+    found = judge(4, lost_result(tmp_path, WORDS, "b"), "")
+    assert (found.outcome, found.case, found.promise) == (Outcome.KILLED, "b", None)
+    assert found.text == "lost: BUG: unable to handle"
+
+
+def test_a_kernel_that_goes_between_cases_kills(tmp_path: Path) -> None:
+    found = judge(4, lost_result(tmp_path, WORDS, ""), "")
+    assert (found.outcome, found.case) == (Outcome.KILLED, "")
+    assert "after the case a" in found.text
+
+
+def test_a_run_that_took_too_long_says_nothing(tmp_path: Path) -> None:
+    why = f"{NOT_OVER} 60 s; the kernel's last words:\n  kvmabi: case b"
+    assert judge(4, lost_result(tmp_path, why, "b"), "").outcome is Outcome.INVALID
+
+
+def test_what_the_log_tells_late_kills() -> None:
+    leak = "the kernel's log, too late for the case b: unreferenced object"
+    found = judge(4, result(case("a"), case("b"), case("c"), problems=(leak,)), "")
+    assert (found.outcome, found.promise) == (Outcome.KILLED, 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        (3, None),
+        (4, result(case("a"), case("b", Verdict.ERROR, reason="no memory"), case("c"))),
+        (4, result(case("a"), problems=("3 cases were planned and 1 executed",))),
+        (4, Result(RUN, (case("a"),), None, 0)),
+        (3, result(*(case(name, Verdict.SKIP, reason="no") for name in "abc"))),
+    ],
+)
+def test_a_run_of_which_nothing_follows_is_invalid(code: int, found: Result | None) -> None:
+    judged = judge(code, found, "kvmabi: something was missing\n")
+    assert judged.outcome is Outcome.INVALID
+    assert judged.text
+
+
+def test_a_lost_case_is_told_by_its_reason() -> None:
+    assert lost_case("b", KernelLost("x")).reason.startswith("the kernel under test was lost")
