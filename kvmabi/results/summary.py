@@ -33,6 +33,7 @@ STYLES: Final[Mapping[Verdict, str]] = {
 _BADNESS: Final = (Verdict.FAIL, Verdict.ERROR, Verdict.KNOWN, Verdict.SKIP, Verdict.PASS)
 _REASONS_SHOWN: Final = 3
 _DISAGREEMENTS_SHOWN: Final = 4
+_STEP_SHOWN: Final = 300
 
 
 def hex_or_text(value: Json) -> str:
@@ -44,6 +45,15 @@ def hex_or_text(value: Json) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {hex_or_text(one)}" for key, one in value.items()) + "}"
     return "nothing" if value is None else str(value)
+
+
+def shortened(step: str) -> str:
+    """A step's text; the middle of one with hundreds of writes says no more than its ends."""
+    if len(step) <= _STEP_SHOWN:
+        return step
+    half = _STEP_SHOWN // 2
+    left_out = len(step) - 2 * half
+    return f"{step[:half]} [... {left_out:,} characters ...] {step[-half:]}"
 
 
 def verdict_counts(counts: Mapping[Verdict, int]) -> Text:
@@ -98,7 +108,7 @@ def finding_lines(
     for one in case.disagreements[:_DISAGREEMENTS_SHOWN]:
         text = promises.get(one.promise, "")
         grid.add_row(f"  promise {one.promise}", Text(text))
-        grid.add_row("    step", Text(one.step))
+        grid.add_row("    step", Text(shortened(one.step)))
         grid.add_row("    expected", Text(hex_or_text(one.expected)))
         grid.add_row("    seen", Text(hex_or_text(one.seen), style="red"))
     more = len(case.disagreements) - _DISAGREEMENTS_SHOWN

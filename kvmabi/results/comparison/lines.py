@@ -11,7 +11,7 @@ from rich.text import Text
 from kvmabi.results.comparison.model import Comparison, Kind, Pair
 from kvmabi.results.comparison.terms import flaws
 from kvmabi.results.record import Disagreement, Verdict
-from kvmabi.results.summary import STYLES, hex_or_text, substrate
+from kvmabi.results.summary import STYLES, hex_or_text, shortened, substrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,7 +118,7 @@ def _details(old: CaseRecord | None, new: CaseRecord, promises: Mapping[int, str
     grid.add_column(overflow="fold")
     for one in new.disagreements[:DETAILED_DISAGREEMENTS]:
         grid.add_row(f"  promise {one.promise}", Text(promises.get(one.promise, "")))
-        grid.add_row("    step", Text(one.step))
+        grid.add_row("    step", Text(shortened(one.step)))
         grid.add_row("    expected", Text(hex_or_text(one.expected)))
         grid.add_row("    old saw", Text(old_saw(old, one)))
         grid.add_row("    new saw", Text(hex_or_text(one.seen), style="red"))

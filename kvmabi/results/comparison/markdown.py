@@ -14,7 +14,7 @@ from kvmabi.results.comparison.lines import (
     listed,
     old_saw,
 )
-from kvmabi.results.summary import hex_or_text
+from kvmabi.results.summary import hex_or_text, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ def _cells(pair: Pair, promises: Mapping[int, str]) -> Iterator[tuple[str, ...]]
     for one in pair.new.disagreements[:DETAILED_DISAGREEMENTS]:
         promise = f"{one.promise}: {promises.get(one.promise, '')}"
         saw = old_saw(pair.old, one), hex_or_text(one.seen)
-        yield (*head, promise, one.step, hex_or_text(one.expected), *saw)
+        yield (*head, promise, shortened(one.step), hex_or_text(one.expected), *saw)
 
 
 def _cell(text: str) -> str:

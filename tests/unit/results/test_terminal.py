@@ -80,6 +80,21 @@ def test_many_disagreements_of_one_case_are_cut_and_counted(run_record, make_cas
     assert "and 60 more disagreements" in text
 
 
+@pytest.mark.parametrize("length", [300, 301, 30_000])
+def test_a_step_of_very_many_accesses_is_cut_in_the_middle(
+    run_record, make_case, length: int
+) -> None:
+    step = f"first{'x' * (length - 9)}last"
+    tally = Tally(1)
+    one = Disagreement(step, 4, 0, 1)
+    tally.add(dataclasses.replace(make_case("a", Verdict.FAIL), disagreements=(one,)))
+    text = "".join(shown(run_record, tally).split())
+    assert (step in text) is (length == 300)
+    assert "first" in text
+    assert "last" in text
+    assert (f"[...{length - 300:,}characters...]" in text) is (length > 300)
+
+
 def test_fails_come_before_errors_and_the_rest_is_counted(run_record, make_case) -> None:
     tally = Tally(FINDINGS_SHOWN + 1)
     tally.add(make_case("a-error", Verdict.ERROR))
