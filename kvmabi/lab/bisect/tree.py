@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ from kvmabi.lab import cache
 
 NAME: Final = "kvmabi-bisect"
 """What git calls the checkout."""
+LOCK: Final = "lock"
+"""A file in the folder, locked as long as the bisection lives."""
 _QUIET: Final = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
 """A checkout for us must not run the user's hooks."""
 _OF_A_REPOSITORY: Final = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
@@ -80,12 +83,27 @@ def private_tree(repository: Git, commit: str) -> Iterator[tuple[Path, Git]]:
     The checkout shares the repository's objects. Git keeps the refs of a bisection for each
     checkout apart.
     """
-    folder = Path(tempfile.mkdtemp(dir=cache.folder("bisect"), prefix="run-"))
+    place = cache.folder("bisect")
+    _sweep(place)
+    folder = Path(tempfile.mkdtemp(dir=place, prefix="run-"))
     tree = folder / NAME
-    try:
-        repository("worktree", "add", "--quiet", "--detach", str(tree), commit)
-        yield folder, Git(tree)
-    finally:
-        with suppress(UsageError):  # it may not be one yet
-            repository("worktree", "remove", "--force", "--force", str(tree))
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            repository("worktree", "add", "--quiet", "--detach", str(tree), commit)
+            yield folder, Git(tree)
+        finally:
+            with suppress(UsageError):  # it may not be one yet
+                repository("worktree", "remove", "--force", "--force", str(tree))
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what belongs to nobody any more: a kernel's checkout with its objects takes 3 GB."""
+    for path in place.glob(f"run-*/{LOCK}"):
+        try:
+            with path.open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path.parent, ignore_errors=True)
+        except OSError:  # it is somebody's, or gone
+            continue

@@ -142,6 +142,21 @@ def test_another_checkout_that_is_gone_for_now_is_left_to_the_user(history, tmp_
     assert str(tmp_path / "removable") in made.git("worktree", "list")
 
 
+def test_what_a_killed_bisection_left_goes_with_the_next(history, tmp_path: Path) -> None:
+    made = history(["good", "bad"])
+    abandoned = tmp_path / "cache" / "bisect" / "run-abandoned"
+    abandoned.mkdir(parents=True)
+    (abandoned / "lock").touch()
+    (abandoned / "objects").mkdir()
+    with private_tree(Git(made.path), made.commits[0]) as (folder, _):
+        assert not abandoned.exists()
+        with private_tree(Git(made.path), made.commits[1]) as (other, git):
+            assert folder.exists()
+            assert other != folder
+            assert git("rev-parse", "HEAD") == made.commits[1]
+        assert (folder / "kvmabi-bisect" / "state").exists()
+
+
 def test_a_git_around_us_does_not_point_elsewhere(history, tmp_path: Path, monkeypatch) -> None:
     made = history(["good", "bad"])
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
