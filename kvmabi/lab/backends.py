@@ -53,6 +53,10 @@ DEBUG_PORT: Final = Carrier(
 )
 
 
+SILENCE_S: Final = 240.0
+"""After how many seconds without a frame a kernel counts as hung; more than a case may take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Emulator:
     """A kind of machine. `files` has what it needs: a program or a file, and its package."""
@@ -67,6 +71,7 @@ class Emulator:
     """So is a run that is not over after this time, unless the user says otherwise."""
     keeps: bool
     """Whether a machine that has booted can be kept, for the next run to go on from."""
+    silence_s: float = SILENCE_S
 
 
 TCG: Final = "tcg"
@@ -100,6 +105,7 @@ BOCHS: Final = Emulator(
     boot_deadline_s=900.0,  # 20 to 60 s by itself, several times that beside builds
     deadline_s=10_800.0,  # the whole matrix is some half an hour
     keeps=False,  # what bochs saves it does not restore
+    silence_s=1200.0,  # Python takes a minute of bochs' time until its first case
 )
 
 COUNTING_QEMU: Final = replace(

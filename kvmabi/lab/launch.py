@@ -72,6 +72,7 @@ class Launch:
             self.job,
             deadline_s=self.deadline_s,
             boot_deadline_s=self.machine.backend.emulator.boot_deadline_s,
+            silence_s=self.machine.backend.emulator.silence_s,
             log=self.log,
             restored=restored,
             when_ready=when_ready,

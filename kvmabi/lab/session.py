@@ -14,13 +14,12 @@ from typing import Any, Final, Self
 
 from kvmabi.errors import KernelLost, LabUnavailable
 from kvmabi.lab import klog, swap
+from kvmabi.lab.backends import SILENCE_S
 from kvmabi.lab.frames import Decoder, Frame, Kind
 from kvmabi.lab.machine.emulator import Emulator, Line
 from kvmabi.lab.port import NO_IO_PORT, NO_VIRTIO, UNKNOWN
 
 RESTORE_DEADLINE_S: Final = 60.0
-SILENCE_S: Final = 240.0
-"""After how many seconds without a frame a kernel counts as hung; more than a case may take."""
 UNFIT: Final = MappingProxyType(
     {
         "Unable to mount root fs": "it cannot take an initramfs (CONFIG_BLK_DEV_INITRD)",
@@ -76,7 +75,7 @@ class Session:
     A context manager that ends the emulator; `log` is a file that gets the console as it comes.
     `restored` is what the kernel told when it was ready, where it comes from a snapshot;
     `when_ready` is called with that, before the job is sent, where it has booted, for which it has
-    `boot_deadline_s`.
+    `boot_deadline_s`; after `silence_s` without a frame it counts as hung.
     """
 
     def __init__(
@@ -86,6 +85,7 @@ class Session:
         *,
         deadline_s: float,
         boot_deadline_s: float,
+        silence_s: float = SILENCE_S,
         log: Path | None = None,
         restored: Mapping[str, Any] | None = None,
         when_ready: Callable[[Mapping[str, Any]], None] | None = None,
@@ -94,6 +94,7 @@ class Session:
         self._job = job
         self._deadline_s = deadline_s
         self._boot_deadline_s = boot_deadline_s
+        self._silence_s = silence_s
         self._log = log.open("wb") if log else None
         self._decoder = Decoder()
         self._console = bytearray()
@@ -200,8 +201,8 @@ class Session:
         if self._restored is not None and not self.heard_anything:
             if now - self._started > RESTORE_DEADLINE_S:
                 raise self._lost(f"the snapshot did not answer for {RESTORE_DEADLINE_S:.0f} s")
-        elif self._ready and now - self._heard > SILENCE_S:
-            raise self._lost(f"nothing came from it for {SILENCE_S:.0f} s")
+        elif self._ready and now - self._heard > self._silence_s:
+            raise self._lost(f"nothing came from it for {self._silence_s:.0f} s")
 
     def _is_mute(self) -> bool:
         console = self.console
