@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from functools import partial
 from kvmabi import __version__, arch, uapi
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.ioeventfd.cases import all_cases
+from kvmabi.ioeventfd.compare import Disagreement as Disagreed
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
 from kvmabi.ioeventfd.known import Setting, known
@@ -149,7 +150,7 @@ def _repro(case_id: str, headers: str | None) -> int:
     with System.open() as system:
         kernel = _detect(system, headers)
     print(f"{_where()}, {_mask_text(kernel)}", flush=True)
-    why_known = partial(known, case, setting=_setting(describe_host()))
+    why_known = partial(known, case, setting=_setting(describe_host()), kernel=kernel)
     agreed = repro_apart(case, kernel, lambda line: print(line, flush=True), why_known)
     return ExitCode.KEPT if agreed else ExitCode.BROKEN
 
@@ -169,7 +170,7 @@ def _mask_text(kernel: Kernel) -> str:
 
 def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) -> int:
     host = describe_host()
-    setting = _setting(host)
+    judge = partial(known, setting=_setting(host), kernel=kernel)
     record = RunRecord(
         verb="matrix",
         kvmabi=__version__,
@@ -189,7 +190,7 @@ def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) ->
     recorder = Recorder(record, json=args.json, resume=args.resume, promises=PROMISES)
     with recorder, closing(supervisor.run(recorder.ended_ids)) as batches:
         for reports in batches:
-            records = [_record(cases[report.number], report, setting) for report in reports]
+            records = [_record(cases[report.number], report, judge) for report in reports]
             recorder.add(*records)
             if args.fail_fast and any(record.verdict is Verdict.FAIL for record in records):
                 if recorder.tally.executed < recorder.tally.planned:
@@ -206,8 +207,10 @@ def _say_notes(supervisor: Supervisor, said: int) -> int:
     return len(supervisor.notes)
 
 
-def _record(case: Case, report: Report, setting: Setting) -> CaseRecord:
-    why = known(case, report.disagreements, setting)
+def _record(
+    case: Case, report: Report, why_known: Callable[[Case, Sequence[Disagreed]], str]
+) -> CaseRecord:
+    why = why_known(case, report.disagreements)
     return CaseRecord(
         id=case.id,
         verdict=_verdict(report, why),

@@ -15,13 +15,28 @@ from typing import Final
 
 from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.compare import Disagreement
-from kvmabi.ioeventfd.contract import Bus, fragments
+from kvmabi.ioeventfd.contract import Bus, Kernel, fragments
 from kvmabi.ioeventfd.describe import access_text
-from kvmabi.ioeventfd.steps import Access, Case, GuestRun, Ioeventfd, Place, Together
+from kvmabi.ioeventfd.oracle import Oracle
+from kvmabi.ioeventfd.steps import (
+    Access,
+    Case,
+    CloseFd,
+    DupFd,
+    GuestRun,
+    Ioeventfd,
+    Layout,
+    OpenFd,
+    Place,
+    ReplaceVm,
+    Together,
+)
 
 Release = tuple[int, int]
 Shape = Callable[[Disagreement], bool]
 NO_EXIT: Final = "no exit"
+LAYOUT: Final = Layout(bar0=1 << 32, bar1=0xC000)
+"""Any that keeps the two BARs apart: where they are changes nothing of what is asked here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +88,13 @@ class Divergence:
         )
 
 
-def known(case: Case, disagreements: Sequence[Disagreement], setting: Setting) -> str:
+def known(
+    case: Case, disagreements: Sequence[Disagreement], setting: Setting, kernel: Kernel
+) -> str:
     """Return why all that disagrees in a case is known; "" where anything of it is not."""
-    accesses = list(at_any_length(case))
+    if not disagreements:
+        return ""
+    accesses = list(at_any_length(case, kernel))
     here = [each for each in DIVERGENCES if each.holds_in(setting)]
     reasons = [
         next((each.reason for each in here if each.covers(found, accesses)), "")
@@ -84,24 +103,35 @@ def known(case: Case, disagreements: Sequence[Disagreement], setting: Setting) -
     return "; ".join(dict.fromkeys(reasons)) if all(reasons) else ""
 
 
-def at_any_length(case: Case) -> Iterator[Access]:
-    """Yield the accesses that touch an address at which the case registers MMIO of any length.
+def at_any_length(case: Case, kernel: Kernel) -> Iterator[Access]:
+    """Yield the accesses that touch an address where MMIO of any length is registered by then.
 
-    So does PV_MMIO, where a kernel has it: both are on the fast bus.
+    So does PV_MMIO, where the kernel has it: both are on the fast bus.
     """
-    fast = {
-        (step.vm, step.place)
-        for step in case.steps
-        if isinstance(step, Ioeventfd)
-        and not step.is_deassign
-        and Bus.of_flags(step.flags) is Bus.MMIO
-        and (step.len == 0 or step.pv_mmio)
-    }
+    oracle = Oracle(kernel, LAYOUT)
+    fast: set[tuple[int, Place]] = set()
     for step in case.steps:
+        match step:
+            case OpenFd():
+                oracle.open_fd(step)
+            case DupFd():
+                oracle.dup_fd(step)
+            case CloseFd():
+                oracle.close_fd(step)
+            case ReplaceVm():
+                oracle.replace_vm(step)
+                fast = {each for each in fast if each[0] != step.vm}
+            case Ioeventfd() if not oracle.ioeventfd(step).errno and _is_fast(step):
+                change = fast.discard if step.is_deassign else fast.add
+                change((step.vm, step.place))
         for run in _runs(step):
             for access in run.accesses:
                 if any((run.vm, place) in fast for place in _places(access)):
                     yield access
+
+
+def _is_fast(step: Ioeventfd) -> bool:
+    return Bus.of_flags(step.flags) is Bus.MMIO and (step.len == 0 or step.pv_mmio)
 
 
 def _runs(step: object) -> Sequence[GuestRun]:
