@@ -1,0 +1,67 @@
+"""Ten of the seeded faults, each in KVM itself: built, swapped in, and noticed by the matrix.
+
+All of them are a matter of hours: tools/mutate_kernel.py.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvmabi.errors import KvmAbiError
+from kvmabi.lab import cache
+from kvmabi.lab.build import config, tools
+from kvmabi.lab.mutation import record
+from kvmabi.lab.mutation.faults import choose, read_faults
+from kvmabi.lab.mutation.verdict import Outcome
+
+pytestmark = [pytest.mark.lab, pytest.mark.lab_full]
+
+TOP = Path(__file__).parents[2]
+CACHE = cache.folder()
+TEN = (
+    "signals-and-exits",
+    "mismatch-swallowed",
+    "reads-answered",
+    "ports-searched-in-memory-too",
+    "datamatch-without-bit-47",
+    "search-goes-back-one",
+    "fd-before-arguments",
+    "new-wildcard-never-clashes",
+    "deassign-of-any-eventfd",
+    "second-fragment-always-exits",
+)
+DEADLINE_S = 4 * 3600
+"""A whole kernel is built first, on two CPUs that have other things to do."""
+
+
+def test_ten_faults_are_noticed(tmp_path: Path) -> None:
+    try:
+        tools.check(config.flavour("tiny"))
+    except KvmAbiError as error:
+        if os.environ.get("KVMABI_REQUIRE_LAB") == "1":
+            pytest.fail(f"KVMABI_REQUIRE_LAB=1, but {error}", pytrace=False)
+        pytest.skip(str(error))
+    path = tmp_path / "faults.jsonl"
+    done = subprocess.run(
+        [sys.executable, TOP / "tools/mutate_kernel.py", *TEN, "--json", path],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+        env={**os.environ, "KVMABI_CACHE": str(CACHE), "PYTHONPATH": str(TOP)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row.name: row for row in record.read(path)}
+    assert list(rows) == list(TEN)
+    assert {row.outcome for row in rows.values()} == {Outcome.KILLED}
+    assert all(row.case for row in rows.values()), "each is seen by a case, and not by a crash"
+
+
+def test_the_ten_break_ten_promises() -> None:
+    chosen = choose(read_faults(TOP / "tools/faults"), TEN)
+    assert len({fault.promise for fault in chosen}) == len(TEN)
