@@ -61,27 +61,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _from_1_to(most: int) -> Callable[[str], int]:
     def number(text: str) -> int:
-        value = int(text)
-        if not 1 <= value <= most:
-            raise argparse.ArgumentTypeError(f"must be 1 to {most}")
-        return value
+        if not (text.isdecimal() and 1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"must be a number from 1 to {most}")
+        return int(text)
 
     return number
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry the verb out and return its exit code: 1 where writes were lost or counted twice."""
-    if args.plot:
-        check_plot(args.plot)
+    _check_files(args)
     plan = Plan(args.rounds, args.samples, args.warmup, args.against == "qemu", not args.series)
     bench = run_bench(plan, _tell)
+    _show(bench, args)  # first, so that a file which cannot be written costs no figures
     _write_json(bench, args.json)
     if args.plot:
         write_plot(args.plot, bench)
-    _show(bench, args)
     for name in bench.void:
         sys.stderr.write(f"kvmabi bench: {name} is void: {bench.sides['kvmabi'][name].void}\n")
     return ExitCode.BROKEN if bench.void else ExitCode.KEPT
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Refuse files that cannot be written, before anything is measured for them."""
+    if args.plot:
+        check_plot(args.plot)
+    for name in filter(None, (args.plot, args.json)):
+        folder = Path(name).parent
+        if not folder.is_dir():
+            raise UsageError(f"cannot write {name}: there is no folder {folder}")
 
 
 def _tell(what: str) -> None:

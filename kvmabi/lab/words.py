@@ -10,6 +10,11 @@ RECORDING: Final = ("matrix",)
 """The verbs whose --json is a result, case by case; another's goes to its file unread."""
 UNRECORDED: Final = frozenset({"--list", "--repro", "--help", "-h"})
 """The options with which such a verb writes no result either."""
+NOT_INSIDE: Final = {
+    "--resume": "--resume does not work in the lab",
+    "--plot": "--plot does not work in the lab: the picture would be lost with the kernel",
+}
+"""Options that are refused, and why."""
 JOBS: Final = 1
 """How many VMs side by side: deassign waits for nothing where there is one CPU, so more than one
 would only hide which case the kernel's log speaks of."""
@@ -30,8 +35,8 @@ def inner_command(words: list[str]) -> tuple[list[str], str | None]:
                 raise UsageError("--json needs a file")
         elif word.startswith("--json="):
             json = word.removeprefix("--json=")
-        elif word == "--resume" or word.startswith("--resume="):
-            raise UsageError("--resume does not work in the lab")
+        elif word.partition("=")[0] in NOT_INSIDE:
+            raise UsageError(NOT_INSIDE[word.partition("=")[0]])
         else:
             kept.append(word)
     options = {word.partition("=")[0] for word in kept}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvmabi import cli
+from kvmabi import bench, cli
 from kvmabi.benching import extra, machine
 from kvmabi.benching.cloop import ROWS as C_ROWS
 from kvmabi.benching.cloop import make_c_loop
@@ -117,6 +117,30 @@ def test_a_guest_without_its_end_is_an_error(system, monkeypatch) -> None:
     monkeypatch.setattr(machine.PcMachine, "run", ends_at_once)
     with pytest.raises(GuestError, match="did not come to its end"):
         machine.run_standard(system, words("cpuid"), {})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--plot", "x.gif"],
+        ["--plot", "no-such-folder/x.svg"],
+        ["--json", "no-such-folder/x"],
+    ],
+)
+def test_a_file_that_cannot_be_is_refused_before_anything_runs(
+    monkeypatch, capfd, more: list[str]
+) -> None:
+    monkeypatch.setattr(bench, "run_bench", None)
+    assert cli.main(["bench", *more]) == 2
+    assert capfd.readouterr().err.startswith("kvmabi bench: ")
+
+
+@pytest.mark.parametrize("more", [["--rounds", "0"], ["--samples", "65537"], ["--warmup", "some"]])
+def test_a_number_that_cannot_be_is_refused(capfd, more: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["bench", *more])
+    assert exit_.value.code == 2
+    assert "must be a number from 1 to" in capfd.readouterr().err
 
 
 def test_the_verb_prints_the_series_form_and_writes_json_and_a_picture(tmp_path, capfd) -> None:

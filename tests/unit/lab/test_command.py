@@ -72,6 +72,7 @@ def test_the_result_stays_outside(words: list[str], inside: list[str], json: str
         ["matrix", "--json"],
         ["matrix", "--resume", "x"],
         ["matrix", "--resume=x"],
+        ["bench", "--plot", "x.svg"],
     ],
 )
 def test_what_makes_no_sense_inside_is_refused(words: list[str]) -> None:
