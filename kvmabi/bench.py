@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from kvmabi.benching.plot import check_plot, write_plot
-from kvmabi.benching.run import Bench, Plan, run_bench, to_json
+from kvmabi.benching.run import Bench, run_bench, to_json
+from kvmabi.benching.turns import Plan
 from kvmabi.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:

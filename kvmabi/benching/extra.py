@@ -68,7 +68,7 @@ class Extra:
 
 
 def extra_rows() -> list[Extra]:
-    """All of them; those that leave many registrations behind come last."""
+    """All of them; of those with one CPU, what leaves many registrations behind comes last."""
     rows = [
         Extra(f"{bus}-{kind}-{'eventfd-' * (kind != 'any-length')}w{width}", bus, kind, width)
         for bus, widths in WIDTHS.items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -20,13 +19,12 @@ if TYPE_CHECKING:
     from kvmabi.vmm.doorbell import Registration
     from kvmabi.vmm.testdev import TestBar
 
-DEADLINE_S: Final = 120.0
 VMCALL_DEADLINE_S: Final = 2.0
 NAME: Final = "bench"
 
 
 def run_standard(
-    system: System, words: str, how: dict[str, str], loop: Loop = serve_exits
+    system: System, words: str, how: dict[str, str], deadline_s: float, loop: Loop = serve_exits
 ) -> list[Measured]:
     """The rows of these words; `how` gets how the pv tests were registered, by row."""
     said = bytearray()
@@ -34,7 +32,7 @@ def run_standard(
     with PcMachine(system, bench_image(), PcConfig(name=NAME, append=words), said.extend) as pc:
         _listen(pc.testdev.memory, "pci-mem", how, totals)
         _listen(pc.testdev.io, "pci-io", how, totals)
-        pc.run(DEADLINE_S, loop)
+        pc.run(deadline_s, loop)
     return [_with_totals(one, totals) for one in parse(said.decode("ascii", "replace"))]
 
 
@@ -73,21 +71,15 @@ def why_no_vmcall(system: System) -> str:
     return ""
 
 
-def run_extra(system: System, samples: str, extras: list[Extra]) -> list[Measured]:
-    """The extra rows, each with what its eventfd, or its exits, have counted."""
-    words = " ".join([samples, "nothing", *(one.word for one in extras)])
+def run_extra(system: System, words: str, extras: list[Extra], deadline_s: float) -> list[Measured]:
+    """The row of these words, and the extra rows, each with what has counted its writes."""
+    words = " ".join([words, *(one.word for one in extras)])
     said = bytearray()
     config = PcConfig(cpus=max(one.cpus for one in extras), name=NAME, append=words)
     with ExitStack() as stack:
         pc = stack.enter_context(PcMachine(system, bench_image(), config, said.extend))
         players = stack.enter_context(Extras(pc, extras, first_row=1))
         pc.pio.attach(ROW_PORT, ROW_PORTS, players)
-        pc.run(DEADLINE_S)
+        pc.run(deadline_s)
         overhead, *rows = parse(said.decode("ascii", "replace"))
         return [overhead, *players.counted(rows)]
-
-
-def standard_words(samples: int, warmup: int, *names: str) -> str:
-    """The command line for these rows."""
-    words = " ".join((f"samples={samples}", f"warmup={warmup}", *names))
-    return re.sub(r"\s+", " ", words).strip()

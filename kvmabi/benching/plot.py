@@ -12,7 +12,8 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 from kvmabi.benching.rows import SERIES_2013
-from kvmabi.benching.run import OURS, QEMU, Bench
+from kvmabi.benching.run import Bench
+from kvmabi.benching.turns import OURS, QEMU
 from kvmabi.errors import ToolMissing, UsageError
 
 KINDS: Final = ("no-eventfd", "wildcard-eventfd", "datamatch-eventfd", "pv-eventfd")

@@ -13,7 +13,6 @@ from kvmabi.errors import GuestError, ToolMissing
 from kvmabi.guest import bench_image
 
 PROGRAM: Final = "qemu-system-x86_64"
-TIMEOUT_S: Final = 120.0
 GUEST_DONE: Final = 1
 OPTIONS: Final = (
     *("-nodefaults", "-accel", "kvm", "-cpu", "host", "-machine", "pc", "-m", "128"),
@@ -33,7 +32,7 @@ def version() -> str:
     return found.stdout.partition("\n")[0] or PROGRAM
 
 
-def run_qemu(words: str) -> list[Measured]:
+def run_qemu(words: str, deadline_s: float) -> list[Measured]:
     """The rows of these words, measured under QEMU; raises GuestError where it does not end well.
 
     A guest that KVM cannot get on with makes QEMU wait for ever, so it is killed at its deadline.
@@ -47,11 +46,11 @@ def run_qemu(words: str) -> list[Measured]:
                 command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=TIMEOUT_S,
+                timeout=deadline_s,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise GuestError(f"QEMU had not ended the bench in {TIMEOUT_S:g} s") from None
+            raise GuestError(f"QEMU had not ended the bench in {deadline_s:g} s") from None
     if done.returncode != GUEST_DONE:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise GuestError(f"QEMU ended with {done.returncode}: {' '.join(last)}")

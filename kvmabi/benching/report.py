@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kvmabi.benching.rows import NOISY, OVERHEAD, SERIES_2013, Row, in_order
-from kvmabi.benching.run import C_LOOP, OURS, QEMU, Bench
+from kvmabi.benching.run import Bench
+from kvmabi.benching.turns import C_LOOP, OURS, QEMU
 
 BAR_WIDTH: Final = 12
 BAR: Final = "█"
@@ -32,7 +33,7 @@ def plain(bench: Bench) -> str:
 def where(bench: Bench) -> list[str]:
     """Where it ran and how it was measured, and every reason to doubt the figures."""
     host, plan, ours = bench.host, bench.plan, bench.sides[OURS]
-    overhead = min(ours[OVERHEAD].overheads) if OVERHEAD in ours else 0
+    overhead = ours[OVERHEAD].overhead if OVERHEAD in ours else 0
     load, after = bench.load
     lines = [
         f"Linux {host.kernel_release}, {host.back_end}, {host.cpu_model}, {host.cpus} CPUs",

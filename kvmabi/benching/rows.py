@@ -82,18 +82,13 @@ class Row:
 
     name: str
     rounds: list[Measured] = field(default_factory=list)
-    overheads: list[int] = field(default_factory=list)
-    """What measuring took in each round."""
+    overhead: int = 0
+    """What measuring takes on this side, where that was quietest."""
     how: str = ""
     """How KVM was asked to serve it, where its name leaves that open."""
     void: str = ""
     """Why the row does not count; empty where it does."""
     skipped: str = ""
-
-    def add(self, measured: Measured, overhead: int) -> None:
-        """Take a round in."""
-        self.rounds.append(measured)
-        self.overheads.append(overhead)
 
     @property
     def quietest(self) -> Measured:
@@ -101,9 +96,9 @@ class Row:
         return min(self.rounds, key=lambda one: one.median)
 
     def cycles(self, what: str = "median") -> float:
-        """A figure of the quietest round, without what measuring takes where that was quietest."""
+        """A figure of the quietest round, without what measuring takes."""
         figure: int = getattr(self.quietest, what)
-        return float(max(0, figure - min(self.overheads)))
+        return float(max(0, figure - self.overhead))
 
     @property
     def spread(self) -> float:
@@ -139,11 +134,14 @@ def check_count(measured: Measured, *, counts_signals: bool) -> str:
 
 def merge(rows: dict[str, Row], measured: Sequence[Measured], *, counts_signals: bool) -> None:
     """Take one run's rows into those of the side."""
-    overhead = next((one.median for one in measured if one.name == OVERHEAD), 0)
     for one in measured:
         row = rows.setdefault(one.name, Row(one.name))
-        row.add(one, overhead)
+        row.rounds.append(one)
         row.void = row.void or check_count(one, counts_signals=counts_signals)
+    if OVERHEAD in rows:
+        overhead = rows[OVERHEAD].quietest.median
+        for row in rows.values():
+            row.overhead = overhead
 
 
 def in_order(sides: Iterable[dict[str, Row]]) -> list[str]:

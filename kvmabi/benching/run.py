@@ -1,38 +1,21 @@
-"""One bench: the sides in turn, round by round, and where all of it ran."""
+"""One bench: all that was measured, and where it ran."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from kvmabi.benching import machine, qemu
-from kvmabi.benching.cloop import ROWS as C_ROWS
-from kvmabi.benching.cloop import make_c_loop
-from kvmabi.benching.extra import extra_rows
-from kvmabi.benching.rows import OVERHEAD, PLAIN_ROWS, TESTDEV_ROWS, VMCALL, Row, merge
-from kvmabi.errors import GuestError
+from kvmabi.benching import qemu
+from kvmabi.benching.rows import Row
+from kvmabi.benching.turns import OURS, QEMU, Plan, Turns
 from kvmabi.kvm import Host, System, describe_host
 
-OURS: Final = "kvmabi"
-QEMU: Final = "qemu"
-C_LOOP: Final = "C loop"
 EMULATORS: Final = ("TCG", "Bochs", "bochs")
 """What CPU model or firmware say where the kernel itself runs in an emulator."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to measure."""
-
-    rounds: int
-    samples: int
-    warmup: int
-    against_qemu: bool
-    extra: bool
 
 
 @dataclass(slots=True)
@@ -74,57 +57,14 @@ def run_bench(plan: Plan, tell: Callable[[str], None]) -> Bench:
     before = os.getloadavg()[0]
     version = qemu.version() if plan.against_qemu else ""
     host = describe_host()
-    ours: dict[str, Row] = {}
-    sides = {OURS: ours}
     with System.open() as system:
-        tell("vmcall: does it return?")
-        no_vmcall = machine.why_no_vmcall(system)
-        names = (OVERHEAD, *([] if no_vmcall else [VMCALL]), *PLAIN_ROWS, *TESTDEV_ROWS)
-        if no_vmcall:
-            ours[VMCALL] = Row(VMCALL, skipped=no_vmcall)
-        words = machine.standard_words(plan.samples, plan.warmup, *names)
+        turns = Turns(system, plan, tell)
         for number in range(1, plan.rounds + 1):
-            at = f"round {number} of {plan.rounds}"
-            tell(f"{at}: {OURS}")
-            how: dict[str, str] = {}
-            merge(ours, machine.run_standard(system, words, how), counts_signals=True)
-            for name, way in how.items():
-                ours[name].how = way
-            if plan.against_qemu:
-                tell(f"{at}: {QEMU}")
-                merge(sides.setdefault(QEMU, {}), qemu.run_qemu(words), counts_signals=False)
-            tell(f"{at}: {C_LOOP}")
-            _run_c(system, plan, sides)
-            if plan.extra:
-                tell(f"{at}: {OURS}, beyond the series")
-                samples = f"samples={plan.samples} warmup={plan.warmup}"
-                extra = machine.run_extra(system, samples, extra_rows())
-                merge(ours, extra[1:], counts_signals=True)
-                _give_overhead(ours, extra[0].median, [one.name for one in extra[1:]])
+            turns.take(f"round {number} of {plan.rounds}")
         khz = _tsc_khz(system)
     load = (before, os.getloadavg()[0])
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return Bench(host, khz, plan, load, version, sides, python, why_emulated(host))
-
-
-def _give_overhead(rows: dict[str, Row], overhead: int, names: list[str]) -> None:
-    for name in names:
-        rows[name].overheads[-1] = overhead
-
-
-def _run_c(system: System, plan: Plan, sides: dict[str, dict[str, Row]]) -> None:
-    made = make_c_loop()
-    if made is None:
-        return
-    loop, counts = made
-    words = machine.standard_words(plan.samples, plan.warmup, OVERHEAD, *TESTDEV_ROWS)
-    measured = machine.run_standard(system, words, {}, loop)
-    wanted = [one for one in measured if one.name in (OVERHEAD, *C_ROWS)]
-    expected = tuple(one.made for one in wanted if one.name in C_ROWS)
-    if counts() != expected:
-        raise GuestError(f"the C loop counted {counts()} writes of {expected}")
-    counted = [replace(one, count=None, exits=None) for one in wanted]  # the device saw none
-    merge(sides.setdefault(C_LOOP, {}), counted, counts_signals=True)
+    return Bench(host, khz, plan, load, version, turns.sides, python, why_emulated(host))
 
 
 def _tsc_khz(system: System) -> int:

@@ -13,6 +13,7 @@ from kvmabi.benching import extra, machine
 from kvmabi.benching.cloop import ROWS as C_ROWS
 from kvmabi.benching.cloop import make_c_loop
 from kvmabi.benching.rows import OVERHEAD, SERIES_2013, check_count
+from kvmabi.benching.turns import DEADLINE_S, Plan
 from kvmabi.errors import GuestError
 from kvmabi.kvm import System
 from kvmabi.vmm import testdev
@@ -29,13 +30,13 @@ def system() -> Iterator[System]:
 
 
 def words(*names: str, samples: int = 40) -> str:
-    return machine.standard_words(samples, 10, *names)
+    return Plan(1, samples, 10, against_qemu=False, extra=False).words(*names)
 
 
 def test_every_row_of_the_series_is_measured_and_every_write_counted(system) -> None:
     how: dict[str, str] = {}
     names = (OVERHEAD, "cpuid", "inl_from_pmtimer", "outl_to_kernel", "pci-mem", "pci-io")
-    rows = machine.run_standard(system, words(*names), how)
+    rows = machine.run_standard(system, words(*names), how, DEADLINE_S)
     assert [row.name for row in rows] == [*names[:4], *TESTDEV]
     for row in rows[4:]:
         assert row.made == row.count == 50
@@ -48,7 +49,7 @@ def test_every_row_of_the_series_is_measured_and_every_write_counted(system) -> 
 
 def test_extra_rows_count_what_was_written(system) -> None:
     rows = [row for row in extra.extra_rows() if row.nth <= 10]
-    found = machine.run_extra(system, "samples=20 warmup=5", rows)
+    found = machine.run_extra(system, "samples=20 warmup=5 nothing", rows, DEADLINE_S)
     assert [one.name for one in found] == [OVERHEAD, *(row.name for row in rows)]
     for one, row in zip(found[1:], rows, strict=True):
         assert one.count == one.made
@@ -59,7 +60,7 @@ def test_a_signal_too_many_is_seen(system, monkeypatch) -> None:
     real = extra.os.eventfd_read
     monkeypatch.setattr(extra.os, "eventfd_read", lambda fd: real(fd) + 1)
     rows = [row for row in extra.extra_rows() if row.name == "mmio-wildcard-eventfd-w4"]
-    _, one = machine.run_extra(system, "samples=20 warmup=5", rows)
+    _, one = machine.run_extra(system, "samples=20 warmup=5 nothing", rows, DEADLINE_S)
     assert "26 of 25 counted" in check_count(one, counts_signals=True)
 
 
@@ -77,13 +78,13 @@ def misplaced(monkeypatch) -> None:
 @pytest.mark.usefixtures("misplaced")
 def test_a_write_that_exits_past_its_eventfd_is_seen(system) -> None:
     rows = [row for row in extra.extra_rows() if row.name == "portio-wildcard-eventfd-w1"]
-    _, one = machine.run_extra(system, "samples=20 warmup=5", rows)
+    _, one = machine.run_extra(system, "samples=20 warmup=5 nothing", rows, DEADLINE_S)
     assert "25 of 25 writes exited past the eventfd" in check_count(one, counts_signals=True)
 
 
 @pytest.mark.usefixtures("misplaced")
 def test_the_series_rows_are_void_where_the_writes_exit(system) -> None:
-    rows = machine.run_standard(system, words("pci-mem"), {})
+    rows = machine.run_standard(system, words("pci-mem"), {}, DEADLINE_S)
     void = {one.name for one in rows if check_count(one, counts_signals=True)}
     assert void == {name for name in TESTDEV if "mem" in name and "no-" not in name}
 
@@ -103,7 +104,7 @@ def test_the_c_loop_counts_what_the_device_does_not_see(system) -> None:
     if made is None:
         pytest.skip("no C compiler is here")
     loop, counts = made
-    rows = machine.run_standard(system, words("pci-mem", "pci-io"), {}, loop)
+    rows = machine.run_standard(system, words("pci-mem", "pci-io"), {}, DEADLINE_S, loop)
     by_name = {row.name: row for row in rows}
     assert counts() == (50, 50)
     assert [by_name[name].count for name in C_ROWS] == [0, 0]
@@ -116,7 +117,7 @@ def test_a_guest_without_its_end_is_an_error(system, monkeypatch) -> None:
 
     monkeypatch.setattr(machine.PcMachine, "run", ends_at_once)
     with pytest.raises(GuestError, match="did not come to its end"):
-        machine.run_standard(system, words("cpuid"), {})
+        machine.run_standard(system, words("cpuid"), {}, DEADLINE_S)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from kvmabi.benching.rows import (
     merge,
     parse,
 )
-from kvmabi.benching.run import OURS, QEMU, Bench, Plan, to_json, why_emulated
+from kvmabi.benching.run import Bench, to_json, why_emulated
+from kvmabi.benching.turns import DEADLINE_S, OURS, QEMU, Plan
 from kvmabi.errors import GuestError, ToolMissing, UsageError
 from kvmabi.kvm import Host
 
@@ -112,11 +113,11 @@ def test_cycles_are_those_of_the_quietest_round_without_what_measuring_takes() -
 
 def test_rounds_that_agree_are_not_noisy() -> None:
     row = Row("cpuid")
-    row.add(measured(median=1000), 0)
+    row.rounds.append(measured(median=1000))
     assert not row.noisy
-    row.add(measured(median=1400), 0)
+    row.rounds.append(measured(median=1400))
     assert row.noisy
-    row.add(measured(median=1040), 0)
+    row.rounds.append(measured(median=1040))
     assert not row.noisy  # one disturbed round of three is nothing to doubt the figure for
 
 
@@ -171,7 +172,7 @@ def test_void_noisy_and_emulated_runs_say_so() -> None:
     one = bench(against=False)
     row = one.sides[OURS]["mmio-no-eventfd:pci-mem"]
     row.void = "lost"
-    row.add(measured(row.name, 9000), 0)
+    row.rounds.append(measured(row.name, 9000))
     one.emulated = "QEMU TCG CPU version 2.5+"
     row.rounds[0] = replace(row.rounds[0], exits=108, signals=2)
     one.load = (9.0, 9.0)
@@ -252,3 +253,8 @@ def test_extra_rows_are_told_apart_and_never_straddle_a_page() -> None:
         assert row.bus == "mmio" or row.address + row.width <= 0xC000
     assert [row.nth for row in rows if row.nth] == list(NTH)
     assert rows[-len(NTH) :] == [row for row in rows if row.nth]
+
+
+def test_the_deadline_grows_with_what_is_asked_for() -> None:
+    assert Plan(1, 1, 1, False, False).deadline_s == DEADLINE_S
+    assert Plan(1, 65_000, 1_000, False, False).deadline_s == 66 * DEADLINE_S
