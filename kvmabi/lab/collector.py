@@ -132,9 +132,10 @@ class Collector:
         why = str(error).partition(";")[0]
         self.recorder.problem(f"{LOST} {place}: {why}")
 
-    def finish(self, *, tainted_before: int = 0, damaged_bytes: int = 0) -> None:
+    def finish(self, *, tainted_before: int = 0, damaged_bytes: int = 0, carrier: str = "") -> None:
         """Record what is left, after the last frame: also what the log said behind all cases.
 
+        `carrier` is what the kernel under test says that it sent its frames by.
         A taint that came during the run without a word in the log is a problem of its own, and so
         is what came damaged. KernelLost for that where there is no result to note it in.
         """
@@ -150,6 +151,8 @@ class Collector:
             return
         if damaged_bytes:
             self.recorder.problem(damage)
+        if carrier:
+            self.recorder.note("carrier", carrier)
         for one in late:
             self.recorder.problem(f"{LOG_PROBLEM}, too late for the case {one.case}: {one.title}")
         for one in self._log.findings:

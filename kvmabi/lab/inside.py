@@ -61,7 +61,7 @@ def main() -> None:
         port = open_port(Path("/proc/cmdline").read_text())
         if port.is_told_when_ready:
             prepare()
-        send(port, Kind.READY, json.dumps(about(problems)).encode())
+        send(port, Kind.READY, json.dumps(about(problems, port)).encode())
         job = port.read_job()
         time.clock_settime(time.CLOCK_REALTIME, job["now"])
         swap_modules(job.get("modules", {}))
@@ -130,7 +130,7 @@ def prepare() -> None:
     gc.freeze()  # what the verb's process shares with this one is not copied for a collection
 
 
-def about(problems: Sequence[str]) -> dict[str, Any]:
+def about(problems: Sequence[str], port: Port) -> dict[str, Any]:
     """Return what the host wants to know of a kernel that came up."""
     uname = os.uname()
     return {
@@ -138,6 +138,7 @@ def about(problems: Sequence[str]) -> dict[str, Any]:
         "version": uname.version,
         "kvm": Path("/dev/kvm").exists(),
         "problems": list(problems),
+        "carrier": port.about,
         "tainted": taint(),
     }
 

@@ -92,6 +92,7 @@ def _collect(session: Session, collector: Collector) -> int:
         collector.finish(
             tainted_before=int(session.about.get("tainted", 0)),
             damaged_bytes=session.damaged_bytes,
+            carrier=str(session.about.get("carrier", "")),
         )
     collector.close()
     return collector.exit_code

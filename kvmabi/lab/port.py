@@ -47,6 +47,8 @@ class Port(Protocol):
     """A line to the host. `is_told_when_ready`: it has no job before the kernel is ready."""
 
     is_told_when_ready: bool
+    about: str
+    """What it is, as results name it."""
 
     def send(self, data: bytes) -> None:
         """Send all of the data."""
@@ -59,6 +61,7 @@ class VirtioPort:
     """A virtio-serial port, which carries both ways."""
 
     is_told_when_ready = True
+    about = "virtio-serial"
 
     def __init__(self) -> None:
         self._fd = self._open()
@@ -102,7 +105,9 @@ class DebugPort:
     is_told_when_ready = False
 
     def __init__(self) -> None:
-        self._write = _by_instruction() or _by_file()
+        by_instruction = _by_instruction()
+        self._write = by_instruction or _by_file()
+        self.about = f"debug port, by {'instruction' if by_instruction else '/dev/port'}"
 
     def send(self, data: bytes) -> None:
         """Send all of the data."""

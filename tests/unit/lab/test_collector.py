@@ -131,9 +131,10 @@ def test_damage_on_the_line_is_a_problem(tmp_path: Path) -> None:
     with Collector(Terms(str(path), "", {})) as collector:
         collector.take(records(to_line(RUN), *map(case, IDS), END))
         collector.take(EXIT)
-        collector.finish(damaged_bytes=7)
+        collector.finish(damaged_bytes=7, carrier="a pigeon")
         collector.close()
     assert collector.exit_code == ExitCode.HARNESS_FAILED
+    assert read_result(path).end.notes["carrier"] == "a pigeon"
     (problem,) = read_result(path).end.problems
     assert problem == "7 bytes of what the kernel under test sent came damaged"
 
