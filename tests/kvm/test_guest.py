@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -105,6 +106,17 @@ def test_fw_cfg_tells_the_memory(system, memory: int) -> None:
     assert boot(system, code, memory_bytes=memory)[0] >> 1 == memory >> 24 & 0xFFFF
 
 
+@pytest.mark.parametrize(("size", "top"), [(0, 0), (1 << 30, 0x8), (1 << 36, 0x10)])
+def test_a_guest_finds_bar2_and_its_size(system, size: int, top: int) -> None:
+    # the high register (0x1c) of 00:02.0: what firmware has put there, then all ones and back
+    select = b"\x66\xba\xf8\x0c\xb8\x1c\x10\x00\x80\xef\x66\xba\xfc\x0c"
+    read = select + b"\xed\xe7\xf4" + HANG  # in %dx, %eax; out %eax, $0xf4
+    sizing = select + b"\xb8\xff\xff\xff\xff\xef\xed\xe7\xf4" + HANG
+    assert boot(system, read, membar_bytes=size)[0] >> 1 == top
+    mask = -size >> 32 & 0xFFFF_FFFF if size else 0
+    assert boot(system, sizing, membar_bytes=size)[0] >> 1 == mask
+
+
 def test_a_bad_image_makes_no_machine(system) -> None:
     with pytest.raises(ImageError, match="no multiboot image"):
         PcMachine(system, b"nothing", PcConfig(), print)
@@ -120,6 +132,16 @@ def run_verb(tmp_path, capfd, code: bytes, *more: str) -> tuple[int, str, str]:
 
 def test_the_verb_gives_the_guests_words_and_status(tmp_path, capfd) -> None:
     assert run_verb(tmp_path, capfd, put(b"words\n") + leave(2)) == (5, "words\n", "")
+
+
+def test_a_guest_receives_what_comes_on_stdin(tmp_path) -> None:
+    # mov $0x3fd, %dx; wait: in %dx, %al; test $1, %al; jz wait; mov $0x3f8, %dx; in; out; twice
+    receive = b"\x66\xba\xfd\x03\xec\xa8\x01\x74\xfb\x66\xba\xf8\x03\xec\xee"
+    path = tmp_path / "echo.flat"
+    path.write_bytes(image(2 * receive + leave(0)))
+    command = [sys.executable, "-m", "kvmabi", "guest", str(path), "--stdin"]
+    done = subprocess.run(command, input=b"hi", capture_output=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"hi", b"")
 
 
 def test_the_verb_says_how_a_pv_test_is_registered(tmp_path, capfd) -> None:

@@ -14,6 +14,9 @@ from kvmabi.vmm.pc.multiboot import BOOT_MAGIC
 
 FEATURES_LEAF: Final = 1
 TOPOLOGY_LEAVES: Final = (0x0B, 0x1F)
+ADDRESSES_LEAF: Final = 0x8000_0008
+"""EAX bits 0 to 7 are the bits of a physical address."""
+WITHOUT_ADDRESSES_LEAF: Final = 36
 ECX_TSC_DEADLINE: Final = 1 << 24
 ECX_HYPERVISOR: Final = 1 << 31
 
@@ -31,6 +34,12 @@ def cpuid_of(system: System, index: int, cpus: int) -> Cpuid:
         elif entry.function in TOPOLOGY_LEAVES:
             entry.edx = index
     return Cpuid.of(entries)
+
+
+def physical_address_bits(system: System) -> int:
+    """How many bits a physical address of the guest has."""
+    leaf = system.supported_cpuid.find(ADDRESSES_LEAF)
+    return leaf.eax & 0xFF if leaf else WITHOUT_ADDRESSES_LEAF
 
 
 def enter_multiboot(vcpu: Vcpu, entry: int, info_gpa: int) -> None:

@@ -30,7 +30,7 @@ IO_APIC_GPA: Final = 0xFEC0_0000
 
 BAR0_GPA: Final = 0xFEBF_F000
 BAR1_PORT: Final = 0xC000
-BAR2_GPA: Final = 0x80_0000_0000
+BAR2_LEAST_GPA: Final = 0x8_0000_0000
 """pci-testdev's BARs where firmware would have put them; BAR2 is above all RAM."""
 TESTDEV_BDF: Final = 0x0010
 """00:02.0"""
@@ -42,3 +42,8 @@ PM_CONTROL_PORT: Final = 0x604
 PM_TIMER_PORT: Final = 0x608
 DEBUG_EXIT_PORT: Final = 0xF4
 MAX_VCPUS: Final = 64
+
+
+def bar2_gpa(size_bytes: int) -> int:
+    """Where a BAR2 of this size lies: at a multiple of its size, as every BAR."""
+    return max(BAR2_LEAST_GPA, size_bytes)

@@ -19,7 +19,7 @@ from kvmabi.vmm.doorbell import KvmRegistrar
 from kvmabi.vmm.memory import PAGE_BYTES, Ram
 from kvmabi.vmm.pc import fw_cfg, hpet, layout, power, serial
 from kvmabi.vmm.pc.acpi import acpi_tables
-from kvmabi.vmm.pc.cpu import cpuid_of, enter_multiboot
+from kvmabi.vmm.pc.cpu import cpuid_of, enter_multiboot, physical_address_bits
 from kvmabi.vmm.pc.debug_exit import PORTS as DEBUG_EXIT_PORTS
 from kvmabi.vmm.pc.debug_exit import DebugExit, GuestExit
 from kvmabi.vmm.pc.loop import serve_exits
@@ -47,8 +47,8 @@ class PcConfig:
     append: str = ""
     """The rest of the command line."""
 
-    def check(self) -> None:
-        """Raise UsageError for a PC that cannot be."""
+    def check(self, address_bits: int) -> None:
+        """Raise UsageError for a PC that cannot be, or whose BAR2 no CPU of it can address."""
         if not 1 <= self.cpus <= layout.MAX_VCPUS:
             raise UsageError(f"a PC has 1 to {layout.MAX_VCPUS} CPUs, not {self.cpus}")
         if self.memory_bytes % PAGE_BYTES or not (
@@ -57,6 +57,11 @@ class PcConfig:
             raise UsageError(
                 f"a PC has {LEAST_MEMORY:#x} to {layout.MAX_RAM:#x} bytes of memory, in whole "
                 f"pages, not {self.memory_bytes:#x}"
+            )
+        if layout.bar2_gpa(self.membar_bytes) + self.membar_bytes > 1 << address_bits:
+            raise UsageError(
+                f"a BAR of {self.membar_bytes:#x} bytes does not fit into the {address_bits} bits "
+                "of a physical address that this CPU has"
             )
 
 
@@ -69,7 +74,7 @@ class PcMachine:
     def __init__(
         self, system: System, image: bytes, config: PcConfig, send: Callable[[bytes], object]
     ) -> None:
-        config.check()
+        config.check(physical_address_bits(system))
         self.config = config
         self._failure: BaseException | None = None
         self._lock = threading.RLock()
@@ -128,7 +133,7 @@ class PcMachine:
         registrar = KvmRegistrar(self.vm)
         self.testdev = PciTestdev(self.mmio, self.pio, registrar, self.config.membar_bytes)
         stack.callback(self.testdev.close)
-        bases = (layout.BAR0_GPA, layout.BAR1_PORT, layout.BAR2_GPA)
+        bases = (layout.BAR0_GPA, layout.BAR1_PORT, layout.bar2_gpa(self.config.membar_bytes))
         for index in range(len(self.testdev.bars)):
             self.testdev.set_bar(index, bases[index])
         self.testdev.decode()

@@ -8,7 +8,7 @@ import pytest
 
 from kvmabi.errors import UsageError
 from kvmabi.vmm.bus import Bus
-from kvmabi.vmm.pc import acpi, fw_cfg, hpet, layout, pc_testdev, power
+from kvmabi.vmm.pc import PcConfig, acpi, fw_cfg, hpet, layout, pc_testdev, power
 from kvmabi.vmm.pc.debug_exit import DebugExit, GuestExit
 from kvmabi.vmm.pc.serial import DATA, LINE_CONTROL, LINE_STATUS, Serial16550
 from kvmabi.vmm.testdev import PciTestdev
@@ -193,3 +193,19 @@ def test_the_hpet_counts_while_it_is_enabled_and_goes_on_where_it_stood() -> Non
     assert device.read(0x20, 8) == bytes(8)
     device.write(0, b"\xff" * 8)
     assert device.read(0, 1) == b"\x01"
+
+
+@pytest.mark.parametrize("shift", range(12, 41))
+def test_bar2_lies_above_all_memory_at_a_multiple_of_its_size(shift: int) -> None:
+    size = 1 << shift
+    base = layout.bar2_gpa(size)
+    assert base % size == 0
+    assert base >= layout.ABOVE_4_GIB + layout.MAX_RAM
+
+
+def test_a_bar2_that_the_cpu_cannot_address_is_refused() -> None:
+    config = PcConfig(membar_bytes=1 << 38)
+    config.check(39)
+    with pytest.raises(UsageError, match="38 bits"):
+        config.check(38)
+    PcConfig().check(36)
