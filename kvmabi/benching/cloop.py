@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -70,29 +70,24 @@ def make_c_loop() -> tuple[Loop, Callable[[], tuple[int, int]]] | None:
     counts = (ctypes.c_uint64 * 2)()
 
     def loop(vcpu: Vcpu, mmio: Bus, pio: Bus, interrupted: Callable[[OSError], None]) -> int:
-        return serve_exits(_InC(vcpu, serve, counts), mmio, pio, interrupted)
+        arguments = _arguments(vcpu)
+
+        def run(*_: object) -> None:  # it needs no exits that others know
+            code = serve(*arguments, counts)
+            if code:
+                raise OSError(code, os.strerror(code))
+
+        return serve_exits(vcpu, mmio, pio, interrupted, run)
 
     return loop, lambda: (counts[0], counts[1])
 
 
-class _InC(Vcpu):
-    """A vCPU whose loop over known exits is in C; it borrows all else."""
-
-    def __init__(self, vcpu: Vcpu, serve: Callable[..., int], counts: object) -> None:
-        # No vCPU of its own is made, so none is to be closed.
-        self.__dict__.update(vcpu.__dict__)
-        run = ctypes.addressof(ctypes.c_char.from_buffer(vcpu.run_map))
-        port = layout.BAR1_PORT + IO_TESTS_AT
-        out = uapi.KVM_EXIT_IO_OUT | 1 << 8 | port << 16 | 1 << 32
-        self._arguments = (
-            *(ctypes.c_int(vcpu.fd), ctypes.c_void_p(run)),
-            *(ctypes.c_uint64(layout.BAR0_GPA + MEMORY_TESTS_AT), ctypes.c_uint64(out)),
-            counts,
-        )
-        self._serve = serve
-
-    def run_while_known(self, known: Mapping[bytes, Iterator[object]], last: memoryview) -> None:
-        """Serve in C for as long as C knows what to do."""
-        code = self._serve(*self._arguments)
-        if code:
-            raise OSError(code, os.strerror(code))
+def _arguments(vcpu: Vcpu) -> tuple[object, ...]:
+    """What the loop in C takes before the counts: the fd, `kvm_run`, and the two places."""
+    run = ctypes.addressof(ctypes.c_char.from_buffer(vcpu.run_map))
+    port = layout.BAR1_PORT + IO_TESTS_AT
+    out = uapi.KVM_EXIT_IO_OUT | 1 << 8 | port << 16 | 1 << 32
+    return (
+        *(ctypes.c_int(vcpu.fd), ctypes.c_void_p(run)),
+        *(ctypes.c_uint64(layout.BAR0_GPA + MEMORY_TESTS_AT), ctypes.c_uint64(out)),
+    )

@@ -18,7 +18,7 @@ to their device by the cold path, `Answers.serve`, which may put them there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Literal
 
 from kvmabi import uapi
@@ -39,17 +39,28 @@ _NO_EXIT: Final = (1 << 64) - 1
 MOST_KNOWN: Final = 256
 
 
-def serve_exits(vcpu: Vcpu, mmio: Bus, pio: Bus, interrupted: Callable[[OSError], None]) -> int:
+Run = Callable[[Mapping[bytes, Iterator[object]], memoryview], None]
+"""What `Vcpu.run_while_known` is."""
+
+
+def serve_exits(
+    vcpu: Vcpu,
+    mmio: Bus,
+    pio: Bus,
+    interrupted: Callable[[OSError], None],
+    run: Run | None = None,
+) -> int:
     """Run the vCPU and let the buses' devices answer it; returns the first reason that is no I/O.
 
     `interrupted` gets what KVM_RUN fails with; where it returns, the loop goes on. Both buses share
-    one lock. What a device raises comes out here.
+    one lock. What a device raises comes out here. `run` stands for the vCPU's `run_while_known`.
     """
+    run = run or vcpu.run_while_known
     answers = Answers(vcpu, mmio, pio)
     try:
         while True:
             try:
-                vcpu.run_while_known(answers.known, answers.last)
+                run(answers.known, answers.last)
             except OSError as error:
                 interrupted(error)
                 continue
