@@ -120,6 +120,7 @@ X86: Final = Architecture(
         *_rows("64BIT", "the lab's CPUs"),
         *_rows("ACPI", "how the emulators describe CPUs and power"),
         *_rows("SERIAL_8250 SERIAL_8250_CONSOLE", "the log"),
+        *_rows("X86_IOPL_IOPERM", "that port is written by an instruction, not by a system call"),
         *_rows("KVM_AMD=m", "the back ends svm and svm-shadow"),
         *_rows("IA32_FEAT_CTL KVM_INTEL=m", "the back ends vmx and vmx-shadow"),
         *_rows("KVM_WERROR=n", "as WERROR"),
