@@ -49,6 +49,7 @@ def cases() -> Iterator[Case]:
         yield from _lengths(bus)
         yield from _addresses(bus)
         yield from _descriptors(bus)
+        yield from _beside_another(bus)
     for bus in GUEST_BUSES:
         yield from _at_zero(bus)
         yield from _ignored_datamatch(bus)
@@ -109,6 +110,31 @@ def _descriptors(bus: Bus) -> Iterator[Case]:
             }
             for name, (what, when) in steps.items():
                 yield case("fd", (name, *parts), what, bus=bus, length=length, phase=when)
+
+
+def _beside_another(bus: Bus) -> Iterator[Case]:
+    """Yield assigns that are refused where something is registered: it stays as it was."""
+    for length in LENGTHS:
+        one = Subject(bus, length).request()
+        spots = [
+            write(each, SPOT[each], length if length in WIDTHS[each] else 4) for each in GUEST_BUSES
+        ]
+        refused = {
+            "len3": replace(one, len=3),
+            "len-2g": replace(one, len=1 << 31),
+            "flag31": replace(one, flags=one.flags | 1 << 31),
+            "len0-datamatch": replace(one, len=0, flags=one.flags | DATAMATCH),
+            "end": replace(one, len=8, place=Place(Base.ZERO, TOP - 1)),
+        }
+        for kind, other in refused.items():
+            yield case(
+                "refused-beside",
+                (bus.replace("_", "-"), f"len{length}", kind),
+                (OPEN_FIRST, one, other, run(*spots), one.deassign(), run(*spots)),
+                bus=bus,
+                length=length,
+                phase="refused",
+            )
 
 
 def _at_zero(bus: Bus) -> Iterator[Case]:

@@ -76,6 +76,11 @@ def drop_address(kvm: FakeKvm, vm: Vm, arg: Arg) -> None:
         FakeKvm.remove(kvm, vm, each)
 
 
+def drop_address_if_refused(kvm: FakeKvm, vm: Vm, arg: Arg) -> None:
+    if kvm.check(arg):
+        drop_address(kvm, vm, arg)
+
+
 def add_anyway(kvm: FakeKvm, vm: Vm, arg: Arg) -> None:
     eventfd = kvm.eventfd_of(arg.fd)
     if isinstance(eventfd, Eventfd):
@@ -316,6 +321,12 @@ FAILURES: Final = (
         "a failed assign removes what is there",
         promises.FAILURE,
         after_failing("assign", drop_address),
+    ),
+    Fault(
+        "an assign whose arguments are refused removes what is there",
+        promises.FAILURE,
+        after_failing("assign", drop_address_if_refused),
+        ("refused-beside",),
     ),
     Fault(
         "a failed assign replaces the eventfd", promises.FAILURE, after_failing("assign", take_over)
