@@ -84,7 +84,8 @@ class PcMachine:
             self.vm = stack.enter_context(system.create_vm())
             self._make_kernel_devices()
             self.ram = self._make_ram(stack)
-            self._make_devices(stack, send)
+            self._make_devices(send)
+            self._make_pci(stack)
             words = f"{config.name} {config.append}".rstrip()
             ranges = memory_map(low_end, config.memory_bytes - low_end)
             info = boot_information(words, ranges)
@@ -116,7 +117,7 @@ class PcMachine:
             ram.append(high)
         return ram
 
-    def _make_devices(self, stack: ExitStack, send: Callable[[bytes], object]) -> None:
+    def _make_devices(self, send: Callable[[bytes], object]) -> None:
         self.mmio, self.pio = Bus("mmio", self._lock), Bus("pio", self._lock)
         self.serial = serial.Serial16550(send)
         items = fw_cfg.pc_items(self.config.memory_bytes, self.config.cpus)
@@ -128,9 +129,11 @@ class PcMachine:
         self.pio.attach(layout.DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS, DebugExit())
         self.mmio.attach(hpet.GPA, hpet.BYTES, hpet.Hpet())
         attach_pc_testdev(self.mmio, self.pio, self._flush_page, self.vm.set_irq_line)
-        pci = PciHost()
+
+    def _make_pci(self, stack: ExitStack) -> None:
+        """PCI with pci-testdev on it, whose BARs are placed as firmware would have placed them."""
+        pci, registrar = PciHost(), KvmRegistrar(self.vm)
         self.pio.attach(CONFIG_ADDRESS_PORT, CONFIG_PORTS, pci)
-        registrar = KvmRegistrar(self.vm)
         self.testdev = PciTestdev(self.mmio, self.pio, registrar, self.config.membar_bytes)
         stack.callback(self.testdev.close)
         bases = (layout.BAR0_GPA, layout.BAR1_PORT, layout.bar2_gpa(self.config.membar_bytes))
