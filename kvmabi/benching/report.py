@@ -43,6 +43,8 @@ def where(bench: Bench) -> list[str]:
         f"{plan.warmup} more to warm up; {overhead} cycles of measuring taken off",
     ]
     lines += [f"{row.name} skipped: {row.skipped}" for row in ours.values() if row.skipped]
+    ways = sorted({row.how for row in ours.values() if row.how})
+    lines += [f"pv-eventfd rows are registered as {way}" for way in ways]
     if bench.interpreter:
         lines.append(f"exits served by {bench.interpreter}")
     if bench.qemu_version:

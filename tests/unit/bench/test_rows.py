@@ -147,6 +147,7 @@ def test_the_plain_table_is_names_and_cycles_in_the_series_form() -> None:
     assert lines[1] == "mmio-no-eventfd:pci-mem 1000"
     assert all(len(line.split()) == 2 for line in lines)
     assert not any(OVERHEAD in line for line in lines)
+    assert "pv-eventfd rows are registered as any-length" in report.where(bench())
 
 
 def printed(one: Bench) -> str:
