@@ -55,21 +55,21 @@ class Bisection:
     why: Callable[[], str] = lambda: ""
     env: Mapping[str, str] = field(default_factory=environment)
 
-    def check_end(self, option: str, revision: str, wanted: Answer) -> None:
-        """Judge one end; raise unless it is what the user says that it is.
+    def check_end(self, label: str, commit: str, wanted: Answer) -> None:
+        """Judge one end, which the user calls `label`; raise unless it is as the user says.
 
         That is UsageError where it is the other, and LabUnavailable where it cannot be judged.
         """
-        self.git("checkout", "--quiet", "--detach", self.git.commit(revision))
+        self.git("checkout", "--quiet", "--detach", commit)
         answer = answer_of(self._run(self.step))
         why = f": {self.why()}" if self.why() else ""
         if answer is Answer.ABORT:
-            raise KvmAbiError(f"{option} {revision} could not be tried{why}")
+            raise KvmAbiError(f"{label} could not be tried{why}")
         if answer is Answer.SKIP:
-            raise LabUnavailable(f"{option} {revision} can be called neither good nor bad{why}")
+            raise LabUnavailable(f"{label} can be called neither good nor bad{why}")
         if answer is not wanted:
             name = wanted.name.lower()
-            raise UsageError(f"{option} {revision} is not {name}, so there is no first bad{why}")
+            raise UsageError(f"{label} is not {name}, so there is no first bad{why}")
 
     def search(self, good: str, bad: str) -> Found:
         """Return what `git bisect run` finds between two commits whose state is known.

@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.ioeventfd.select import find, pattern_for, select
@@ -85,10 +86,8 @@ def run(args: argparse.Namespace) -> int:
     tools.check(kind)
     log = _empty(args.log)
     repository = Git(Path(args.tree))
-    good, bad = (repository.commit(name) for name in (args.good, args.bad))
-    if good == bad:
-        raise UsageError(f"--good {args.good} and --bad {args.bad} are one commit")
-    with private_tree(repository, good) as (folder, git):
+    ends = Ends.of(repository, args.good, args.bad)
+    with private_tree(repository, ends.good) as (folder, git):
         plan = Plan(
             folder=folder,
             words=words,
@@ -98,7 +97,27 @@ def run(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             deadline_s=args.deadline,
         )
-        return _search(plan, git, args, log)
+        return _search(plan, git, ends, log)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The two commits, and what the user calls them, which means nothing in another checkout."""
+
+    good: str
+    bad: str
+    good_label: str
+    bad_label: str
+
+    @classmethod
+    def of(cls, repository: Git, good: str, bad: str) -> Self:
+        """Return the ends; UsageError where they are none, or one."""
+        ends = cls(
+            repository.commit(good), repository.commit(bad), f"--good {good}", f"--bad {bad}"
+        )
+        if ends.good == ends.bad:
+            raise UsageError(f"{ends.good_label} and {ends.bad_label} are one commit")
+        return ends
 
 
 def judging_words(words: Sequence[str]) -> tuple[str, ...]:
@@ -126,7 +145,7 @@ def _absolute(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
-def _search(plan: Plan, git: Git, args: argparse.Namespace, log: Path | None) -> int:
+def _search(plan: Plan, git: Git, ends: Ends, log: Path | None) -> int:
     bisection = Bisection(
         git=git,
         step=(*STEP, str(plan.write())),
@@ -135,9 +154,9 @@ def _search(plan: Plan, git: Git, args: argparse.Namespace, log: Path | None) ->
         env={**environment(), "PYTHONPATH": kvmabi_environment()["PYTHONPATH"]},
     )
     try:
-        bisection.check_end("--good", args.good, Answer.GOOD)
-        bisection.check_end("--bad", args.bad, Answer.BAD)
-        found = bisection.search(args.good, args.bad)
+        bisection.check_end(ends.good_label, ends.good, Answer.GOOD)
+        bisection.check_end(ends.bad_label, ends.bad, Answer.BAD)
+        found = bisection.search(ends.good, ends.bad)
     finally:
         text = log_text(plan, bisection.found())
         sys.stdout.write(text)

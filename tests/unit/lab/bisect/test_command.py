@@ -225,7 +225,7 @@ def bisect_history(history, tmp_path: Path, monkeypatch) -> Callable[..., int]:
 
     def run(*states: str, options: tuple[str, ...] = ()) -> int:
         made = history(states)
-        ends = ["--good", made.commits[0], "--bad", "main", *options]
+        ends = ["--good", f"HEAD~{len(states) - 1}", "--bad", "main", *options]
         code = cli.main(["lab", "bisect", str(made.path), *ends, "--", "matrix", "--repro", CASE])
         assert list((tmp_path / "cache").glob("bisect/*")) == []
         return code

@@ -97,11 +97,11 @@ def test_a_step_that_gives_up_stops_it(bisect) -> None:
 @pytest.mark.parametrize(
     ("ends", "error", "code", "said"),
     [
-        (("bad", "bad"), UsageError, ExitCode.USAGE, "--good {} is not good"),
-        (("good", "good"), UsageError, ExitCode.USAGE, "--bad {} is not bad"),
-        (("skip", "bad"), LabUnavailable, ExitCode.NOTHING_CHECKED, "--good {} can be called"),
-        (("good", "skip"), LabUnavailable, ExitCode.NOTHING_CHECKED, "--bad {} can be called"),
-        (("abort", "bad"), KvmAbiError, ExitCode.HARNESS_FAILED, "--good {} could not be tried"),
+        (("bad", "bad"), UsageError, ExitCode.USAGE, "--good is not good"),
+        (("good", "good"), UsageError, ExitCode.USAGE, "--bad is not bad"),
+        (("skip", "bad"), LabUnavailable, ExitCode.NOTHING_CHECKED, "--good can be called"),
+        (("good", "skip"), LabUnavailable, ExitCode.NOTHING_CHECKED, "--bad can be called"),
+        (("abort", "bad"), KvmAbiError, ExitCode.HARNESS_FAILED, "--good could not be tried"),
     ],
 )
 def test_ends_that_are_not_what_is_said_are_refused(
@@ -112,7 +112,7 @@ def test_ends_that_are_not_what_is_said_are_refused(
     with bisection(made, tmp_path) as one, pytest.raises(error) as caught:
         one.check_end("--good", names["--good"], Answer.GOOD)
         one.check_end("--bad", names["--bad"], Answer.BAD)
-    assert str(caught.value).startswith(said.format(names[said[: said.index(" ")]]))
+    assert str(caught.value).startswith(said)
     assert caught.value.exit_code == code
     assert set((tmp_path / "seen").read_text().split()) <= {"0", "3"}
 
