@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kvmabi.errors import BuildFailed, ExitCode, KernelLost, LabUnavailable
 from kvmabi.lab.collector import LOST
+from kvmabi.lab.klog import is_finding
 from kvmabi.results import CaseRecord, Result, Verdict
 from kvmabi.results.summary import hex_or_text
 
@@ -106,7 +107,7 @@ def of_result(result: Result) -> Judgement:
     if by[Verdict.FAIL]:
         return Judgement(Answer.BAD, _failure(by[Verdict.FAIL][0]))
     if lost:
-        return Judgement(Answer.BAD, lost)
+        return Judgement(Answer.BAD, _loss(by[Verdict.ERROR]) or lost)
     if by[Verdict.ERROR]:
         return Judgement(Answer.ABORT, f"{by[Verdict.ERROR][0].id}: {by[Verdict.ERROR][0].reason}")
     if problems:
@@ -115,6 +116,16 @@ def of_result(result: Result) -> Judgement:
         return Judgement(Answer.GOOD, f"{len(result.cases):,} cases as promised")
     reasons = sorted({case.reason for case in by[Verdict.SKIP]}) or ["no case ran"]
     return Judgement(Answer.SKIP, f"nothing could be checked: {'; '.join(reasons)}")
+
+
+def _loss(errors: Sequence[CaseRecord]) -> str:
+    """Return in which case the kernel was lost, with the line of its last words that tells most."""
+    for case in errors:
+        if case.reason.startswith(LOST):
+            why, *words = case.reason.removeprefix(f"{LOST} in this case: ").splitlines()
+            word = next(filter(is_finding, words), why.partition(";")[0]).strip()
+            return f"the kernel is lost in {case.id}: {word}"
+    return ""
 
 
 def _failure(case: CaseRecord) -> str:

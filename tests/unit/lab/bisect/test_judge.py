@@ -119,6 +119,14 @@ def result(*cases: tuple[Verdict, str], problem: str = "", end: bool = True) -> 
 
 PASS, FAIL = (Verdict.PASS, ""), (Verdict.FAIL, "")
 ERROR, NO_CAP = (Verdict.ERROR, "a deadline"), (Verdict.SKIP, "no such capability")
+WENT = (
+    Verdict.ERROR,
+    (
+        "the kernel under test was lost in this case: the machine went down (exit status 0); the "
+        "kernel's last words:\n  ---[ cut here ]---\n  kernel BUG at x.c:1!\n  Oops"
+    ),
+)
+WENT_MUTE = (WENT[0], f"{WENT[1].partition(';')[0]}; the kernel's last words:\n  (none)")
 LOST = "the kernel under test was lost after the case c0: the machine went down"
 
 
@@ -140,6 +148,16 @@ LOST = "the kernel under test was lost after the case c0: the machine went down"
         ),
         (result(PASS, ERROR, problem=LOST), Answer.BAD, LOST),
         (result(PASS, problem=LOST), Answer.BAD, LOST),
+        (
+            result(PASS, WENT, problem=LOST),
+            Answer.BAD,
+            "the kernel is lost in c1: kernel BUG at x.c:1!",
+        ),
+        (
+            result(PASS, WENT_MUTE, problem=LOST),
+            Answer.BAD,
+            "the kernel is lost in c1: the machine went down (exit status 0)",
+        ),
         (result(FAIL, ERROR), Answer.BAD, "c0: promise 1"),
         (result(PASS, ERROR), Answer.ABORT, "c1: a deadline"),
         (result(PASS, problem="2 cases were planned and 1 executed"), Answer.ABORT, "2 cases"),
