@@ -25,6 +25,7 @@ from kvmabi.lab.machine.emulator import check_tools
 from kvmabi.lab.words import inner_command
 
 DEFAULT_FLAVOUR: Final = "tiny"
+FAIL_FAST: Final = "--fail-fast"
 STEP: Final = (sys.executable, "-P", "-m", "kvmabi.lab.commands.bisect_step")
 
 
@@ -123,7 +124,8 @@ class Ends:
 def judging_words(words: Sequence[str]) -> tuple[str, ...]:
     """Return the verb's words as a step runs them: a case to repeat is a matrix of one case.
 
-    So its records are kept, which tell a broken promise from a kernel that was lost.
+    So its records are kept, which tell a broken promise from a kernel that was lost. The first
+    broken promise is enough.
     """
     inner_command(list(words))
     found: list[str] = []
@@ -138,6 +140,7 @@ def judging_words(words: Sequence[str]) -> tuple[str, ...]:
             found.append(word)
     if found[0] == "matrix":
         select([value for option, value in pairwise(found) if option == "--filter"])
+        found += [] if FAIL_FAST in found else [FAIL_FAST]
     return tuple(found)
 
 

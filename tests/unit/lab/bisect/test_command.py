@@ -47,8 +47,8 @@ def test_a_plan_survives_its_file(plan: Plan) -> None:
 
 @pytest.mark.parametrize("words", [["matrix", "--repro", CASE], ["matrix", f"--repro={CASE}"]])
 def test_a_case_to_repeat_is_a_matrix_of_it_alone(words: list[str]) -> None:
-    verb, option, pattern = judging_words(words)
-    assert (verb, option) == ("matrix", "--filter")
+    verb, option, pattern, more = judging_words(words)
+    assert (verb, option, more) == ("matrix", "--filter", "--fail-fast")
     assert [case.id for case in select([pattern])] == [CASE]
     assert len(select([CASE])) > 1
 
@@ -64,7 +64,9 @@ def test_the_tree_stands_where_one_likes(line: list[str]) -> None:
 
 def test_a_hazardous_case_is_asked_for_by_its_id() -> None:
     hazardous = next(case.id for case in all_cases() if case.hazardous)
-    assert judging_words(["matrix", "--repro", hazardous]) == ("matrix", "--filter", hazardous)
+    words = judging_words(["matrix", "--fail-fast", "--repro", hazardous])
+    assert words == ("matrix", "--fail-fast", "--filter", hazardous)
+    assert judging_words(["bench", "--plain"]) == ("bench", "--plain")
 
 
 @pytest.mark.parametrize(
