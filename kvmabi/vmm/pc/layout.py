@@ -8,10 +8,13 @@ KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
-INFO_GPA: Final = 0x9000
-"""The multiboot information, with the memory map and the command line behind it."""
+FREE_GPA: Final = 0x1000
+"""An image may lie from here on: below are a real-mode guest's vectors and firmware's data."""
+INFO_GPA: Final = 0x9_F000
+"""The multiboot information, with the memory map and the command line behind it, at the end of
+conventional memory, where firmware would keep its own data: an image may take all below."""
 INFO_BYTES: Final = 0x1000
-LOW_END: Final = 0xA_0000
+LOW_END: Final = INFO_GPA + INFO_BYTES
 """Conventional memory ends here; a hole for video memory follows."""
 BIOS_GPA: Final = 0xE_0000
 """From here to 1 MiB a guest looks for the ACPI tables: they are RAM of ours."""

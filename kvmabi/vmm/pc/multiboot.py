@@ -37,13 +37,12 @@ def load_multiboot(data: bytes, *, ram_end: int, name: str) -> Image:
         raise ImageError(
             f"{name} demands multiboot features {flags & DEMANDS & ~CAN_DO:#x}, which are not here"
         )
-    low = layout.INFO_GPA + layout.INFO_BYTES
-    image = load_elf(data, low=low, high=ram_end, name=name, bits=32)
+    image = load_elf(data, low=layout.FREE_GPA, high=ram_end, name=name, bits=32)
     for segment in image.segments:
-        if segment.gpa < layout.HIGH_GPA and segment.end > layout.LOW_END:
+        if segment.gpa < layout.HIGH_GPA and segment.end > layout.INFO_GPA:
             raise ImageError(
                 f"{name} does not fit: the segment at {segment.gpa:#x} runs into "
-                f"{layout.LOW_END:#x} to {layout.HIGH_GPA:#x}, where a PC has no free memory"
+                f"{layout.INFO_GPA:#x} to {layout.HIGH_GPA:#x}, where a PC has no free memory"
             )
     return image
 
@@ -63,7 +62,7 @@ def _header_flags(data: bytes, name: str) -> int:
 def memory_map(low_ram_end: int, high_ram_bytes: int) -> list[tuple[int, int, int]]:
     """Start, length and kind of each range, as firmware would tell."""
     ranges = [
-        (0, layout.LOW_END, AVAILABLE),
+        (0, layout.INFO_GPA, AVAILABLE),
         (layout.BIOS_GPA, layout.HIGH_GPA - layout.BIOS_GPA, RESERVED),
         (layout.HIGH_GPA, low_ram_end - layout.HIGH_GPA, AVAILABLE),
     ]
@@ -84,7 +83,7 @@ def boot_information(command_line: str, ranges: list[tuple[int, int, int]]) -> S
     upper = next(length for start, length, _ in ranges if start == layout.HIGH_GPA)
     flags = HAS_MEMORY | HAS_COMMAND_LINE | HAS_MEMORY_MAP | HAS_LOADER_NAME
     head = bytearray(INFO_HEAD_BYTES)
-    head[:12] = pack("<III", flags, layout.LOW_END // layout.KIB, upper // layout.KIB)
+    head[:12] = pack("<III", flags, layout.INFO_GPA // layout.KIB, upper // layout.KIB)
     head[16:20] = pack("<I", text_at)
     head[44:52] = pack("<II", len(entries), map_at)
     head[64:68] = pack("<I", name_at)

@@ -42,6 +42,11 @@ def test_an_image_loads(flags: int) -> None:
     assert image.segments[0].data == header(flags).ljust(64, b"\0")
 
 
+def test_an_image_may_lie_in_conventional_memory() -> None:
+    for at, end in ((0x1000, 0x2000), (0x8000, layout.INFO_GPA)):
+        assert load(elf32((at, header(), end - at), entry=at)).segments[0].end == end
+
+
 def test_a_header_with_a_wrong_checksum_is_passed_over() -> None:
     load(elf32((AT, header(off=4) + header(), 64)))
 
@@ -61,7 +66,8 @@ BAD = {
     "64 bits": (elf32((AT, header(), 64), bits=2), "ELF"),
     "overlap": (elf32((AT, header(), 64), (AT + 60, b"xx", 4)), "overlap"),
     "too large": (elf32((AT, header(), RAM_END)), "does not fit"),
-    "too low": (elf32((layout.INFO_GPA, header(), 64), entry=layout.INFO_GPA), "does not fit"),
+    "too low": (elf32((0xFF0, header(), 64), entry=0xFF0), "does not fit"),
+    "on the information": (elf32((0x9_EFF0, header(), 64), entry=0x9_EFF0), "no free memory"),
     "in the hole": (elf32((0x9_FFF0, header(), 64), entry=0x9_FFF0), "no free memory"),
     "over the hole": (elf32((0x9_0000, header(), 0x8_0000), entry=0x9_0000), "no free memory"),
     "entry": (elf32((AT, header(), 64), entry=AT + 64), "entry point"),
@@ -85,11 +91,11 @@ def test_the_guest_finds_its_command_line_and_its_memory() -> None:
 
     words = struct.unpack_from("<17I", info.data)
     assert words[0] == 1 << 0 | 1 << 2 | 1 << 6 | 1 << 9
-    assert words[1:3] == (640, 7 * 1024)
+    assert words[1:3] == (636, 7 * 1024)
     assert bytes_at(words[4], 15) == b"x.flat one two\0"
     assert bytes_at(words[16], 7) == b"kvmabi\0"
     assert list(struct.iter_unpack("<IQQI", bytes_at(words[12], words[11]))) == [
-        (20, 0, 0xA_0000, 1),
+        (20, 0, 0x9_F000, 1),
         (20, 0xE_0000, 0x2_0000, 2),
         (20, 0x10_0000, 0x70_0000, 1),
         (20, 1 << 32, 1 << 30, 1),
