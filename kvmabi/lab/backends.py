@@ -148,7 +148,7 @@ BACKENDS: Final = MappingProxyType(
                 "kvm_intel",
                 emulator=BOCHS,
                 accelerator="bochs",
-                cpu="corei7_skylake_x",
+                cpu="corei7_haswell_4770",
             ),
             Backend(
                 "vmx-shadow",
@@ -157,7 +157,7 @@ BACKENDS: Final = MappingProxyType(
                 "ept=0",
                 emulator=BOCHS,
                 accelerator="bochs",
-                cpu="corei7_skylake_x",
+                cpu="corei7_haswell_4770",
             ),
             Backend(
                 "host",

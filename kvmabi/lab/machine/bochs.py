@@ -26,7 +26,8 @@ LOADER: Final = "ISOLINUX.BIN"
 REBOOT: Final = "reboot=triple"
 """A machine that is reset would boot again for ever; of a triple fault bochs makes an end."""
 CLOCK: Final = f"tsc_early_khz={STEPS_A_SECOND // 1000}"
-"""The CPU claims the frequency of the real one, 70 times as much, and every delay takes as long."""
+"""So fast is the guest's clock, whatever frequency a CPU model claims: one that was believed to
+have 3.5 GHz took 70 times as long for each delay."""
 GO: Final = b"c\n"
 """Debian's bochs is the debugger, and waits to be told."""
 _LOADER_CONFIGURATION: Final = """\
