@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from kvmabi import uapi
 from kvmabi.errors import GuestCrash, GuestError, GuestTimeout, UsageError
 from kvmabi.kvm import System, Vcpu
 from kvmabi.vmm.bus import Bus
 from kvmabi.vmm.doorbell import KvmRegistrar
 from kvmabi.vmm.memory import PAGE_BYTES, Ram
-from kvmabi.vmm.pc import fw_cfg, hpet, layout, power, serial
+from kvmabi.vmm.pc import crash, fw_cfg, hpet, layout, power, serial
 from kvmabi.vmm.pc.acpi import acpi_tables
 from kvmabi.vmm.pc.cpu import cpuid_of, enter_multiboot, physical_address_bits
 from kvmabi.vmm.pc.debug_exit import PORTS as DEBUG_EXIT_PORTS
@@ -187,8 +186,8 @@ class PcMachine:
         if self._failure is not None:
             vcpu.guard.deadline = 0.0
         try:
-            reason = loop(vcpu, self.mmio, self.pio, interrupted)
-            raise GuestCrash(_crash(vcpu, reason))
+            loop(vcpu, self.mmio, self.pio, interrupted)
+            raise GuestCrash(f"{crash.why(vcpu.run)}: {_place(vcpu)}")
         except BaseException as end:
             self._end(end)
             if vcpu is self.vcpus[0] and isinstance(end, KeyboardInterrupt):
@@ -226,11 +225,5 @@ def _late(vcpu: Vcpu, seconds: float) -> str:
     return f"vCPU {vcpu.index} had not ended within {seconds:g} s (rip {rip:#x})"
 
 
-def _crash(vcpu: Vcpu, reason: int) -> str:
-    names = {
-        uapi.KVM_EXIT_SHUTDOWN: "the guest shut down (a triple fault)",
-        uapi.KVM_EXIT_INTERNAL_ERROR: "KVM could not go on (an internal error)",
-        uapi.KVM_EXIT_FAIL_ENTRY: "the CPU refused to enter the guest",
-    }
-    what = names.get(reason, f"exit reason {reason}, which this machine does not serve")
-    return f"{what}: vCPU {vcpu.index} at rip {vcpu.get_regs().rip:#x}"
+def _place(vcpu: Vcpu) -> str:
+    return f"vCPU {vcpu.index} at rip {vcpu.get_regs().rip:#x}"
