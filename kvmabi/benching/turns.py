@@ -43,6 +43,12 @@ class Plan:
         return " ".join((f"samples={self.samples}", f"warmup={self.warmup}", *rows))
 
 
+def _with_overheads(first: list[str], *others: str) -> list[str]:
+    """These rows, with what measuring takes measured before, between and behind them."""
+    between = [name for other in others for name in (OVERHEAD, other)]
+    return [OVERHEAD, *first, *between, OVERHEAD]
+
+
 class Turns:
     """All that the sides have measured so far, in `sides`; each `take` is a round more.
 
@@ -58,7 +64,7 @@ class Turns:
         if no_vmcall:
             self._ours[VMCALL] = Row(VMCALL, skipped=no_vmcall)
         vmcall = () if no_vmcall else (VMCALL,)
-        self._words = plan.words(OVERHEAD, *vmcall, *PLAIN_ROWS, *TESTDEV_ROWS)
+        self._words = plan.words(*_with_overheads([*vmcall, *PLAIN_ROWS], *TESTDEV_ROWS))
         self._c = make_c_loop()
         self._turns: dict[str, Callable[[], None]] = {OURS: self._run_ours}
         if plan.against_qemu:
@@ -104,7 +110,7 @@ class Turns:
             return
         loop, counts = self._c
         before = counts()
-        words = self._plan.words(OVERHEAD, *TESTDEV_ROWS)
+        words = self._plan.words(*_with_overheads([], *TESTDEV_ROWS))
         measured = self._run_standard(words, {}, loop)
         rows = [one for one in measured if one.name in (OVERHEAD, *C_ROWS)]
         made = [one.made for one in rows if one.name in C_ROWS]

@@ -119,6 +119,8 @@ def test_rounds_that_agree_are_not_noisy() -> None:
     assert row.noisy
     row.rounds.append(measured(median=1040))
     assert not row.noisy  # one disturbed round of three is nothing to doubt the figure for
+    row.overhead = 1000
+    assert row.noisy
 
 
 def bench(*, against: bool = True) -> Bench:

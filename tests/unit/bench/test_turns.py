@@ -67,6 +67,15 @@ def test_all_sides_take_turns_round_by_round_with_the_same_words(monkeypatch) ->
     assert taken.sides[OURS]["cpuid"].how == "some-way"
 
 
+def test_what_measuring_takes_is_measured_all_along(monkeypatch) -> None:
+    sides = Sides(monkeypatch)
+    take(Plan(1, 100, 10, against_qemu=False, extra=False))
+    for _, words in sides.ran:
+        rows = words.split()[2:]
+        assert rows[0] == rows[-1] == OVERHEAD
+        assert rows[rows.index("pci-mem") - 1] == rows[rows.index("pci-io") - 1] == OVERHEAD
+
+
 def test_what_measuring_takes_is_the_least_of_all_runs_of_a_side(monkeypatch) -> None:
     Sides(monkeypatch)
     taken = take(Plan(1, 100, 10, against_qemu=True, extra=True))
