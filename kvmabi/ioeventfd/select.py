@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,9 +25,15 @@ def matches(case: Case, pattern: str) -> bool:
     """
     if case.hazardous:
         return case.id == pattern
-    if WILDCARDS & set(pattern):
+    if _is_shell_pattern(pattern):
         return fnmatchcase(case.id, pattern)
     return pattern in case.id
+
+
+@functools.cache
+def _is_shell_pattern(pattern: str) -> bool:
+    """Return whether a pattern is one for whole ids; asked again for each of thousands of cases."""
+    return not WILDCARDS.isdisjoint(pattern)
 
 
 def select(patterns: Sequence[str], cases: Iterable[Case] | None = None) -> list[Case]:
