@@ -81,7 +81,7 @@ QEMU: Final = Emulator(
     "qemu-system-x86_64",
     MappingProxyType({"qemu-system-x86_64": "qemu-system-x86"}),
     VIRTIO,
-    boot_deadline_s=180.0,
+    boot_deadline_s=600.0,  # 6 s of work, on a machine that may have much else to do
     deadline_s=1800.0,
     keeps=True,
 )
@@ -102,7 +102,7 @@ BOCHS: Final = Emulator(
         }
     ),
     DEBUG_PORT,
-    boot_deadline_s=900.0,  # 20 to 60 s by itself, several times that beside builds
+    boot_deadline_s=1800.0,  # 20 to 60 s by itself, many times that beside builds
     deadline_s=10_800.0,  # the whole matrix is some half an hour
     keeps=False,  # what bochs saves it does not restore
     silence_s=1200.0,  # Python takes a minute of bochs' time until its first case
@@ -111,7 +111,7 @@ BOCHS: Final = Emulator(
 COUNTING_QEMU: Final = replace(
     QEMU,
     carrier=DEBUG_PORT,  # a write has reached us before the next instruction; nothing comes in
-    boot_deadline_s=600.0,
+    boot_deadline_s=1800.0,
     deadline_s=10_800.0,  # some four times slower
     keeps=False,
 )
