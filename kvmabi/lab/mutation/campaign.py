@@ -84,8 +84,7 @@ def _killers(ended: Iterable[tuple[Fault, Row]], ground: Ground) -> set[str]:
 
 def _not_passed(site: Site, cases: Sequence[str]) -> dict[str, str]:
     """Return those of the cases that do not pass on the kernel without a fault, and why."""
-    result = site.play_unchanged(cases)
-    verdicts = {case.id: case.verdict for case in result.cases} if result else {}
+    verdicts = site.play_unchanged(cases)
     return {
         case: str(verdicts.get(case, "not played"))
         for case in cases

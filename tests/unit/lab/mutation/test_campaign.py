@@ -20,10 +20,7 @@ from kvmabi.lab.mutation.report import listing, table
 from kvmabi.lab.mutation.trial import Ended
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
 from kvmabi.results import Verdict
-from kvmabi.results.record import CaseRecord, RunRecord
-from kvmabi.results.store import Result
 
-RUN = RunRecord("matrix", "0", "2026-01-01T00:00:00+00:00", {}, {}, {}, 3)
 KILLED = Judgement(Outcome.KILLED, "some-case", 4, "no exit", 7)
 SURVIVED = Judgement(Outcome.SURVIVED, executed=9)
 
@@ -49,12 +46,8 @@ class FakeSite:
         self.tried.append(one.name)
         return Ended(self.judgements[one.name], 1.0, 2.0)
 
-    def play_unchanged(self, cases: Sequence[str]) -> Result:
-        made = [
-            CaseRecord(one, Verdict.FAIL if one in self.failing else Verdict.PASS, 0, "", "", "")
-            for one in cases
-        ]
-        return Result(RUN, tuple(made), None, 0)
+    def play_unchanged(self, cases: Sequence[str]) -> dict[str, Verdict]:
+        return {one: Verdict.FAIL if one in self.failing else Verdict.PASS for one in cases}
 
 
 @pytest.fixture

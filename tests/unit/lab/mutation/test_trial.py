@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from kvmabi.lab.build.builder import MODULES
 from kvmabi.lab.build.patch import Edit, Patch
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
 from kvmabi.lab.mutation.faults import Fault, Needs
 from kvmabi.lab.mutation.trial import (
+    AT_ONCE,
     GROUNDS,
     WHOLE,
     Ground,
@@ -19,6 +22,8 @@ from kvmabi.lab.mutation.trial import (
     targets,
 )
 from kvmabi.lab.mutation.verdict import Outcome
+from kvmabi.results import CaseRecord, RunRecord, Verdict
+from kvmabi.results.store import Result
 from tests.unit.lab.test_kernels import bzimage
 
 EDIT = Edit("virt/kvm/eventfd.c", "return 0;", "return 1;")
@@ -81,6 +86,27 @@ def test_a_fault_that_does_not_build_is_told_with_its_error(tmp_path: Path) -> N
     ended = one.try_fault(FAULT)
     assert ended.judgement.outcome is Outcome.NOT_BUILT
     assert "make modules failed" in ended.judgement.text
+
+
+def test_killing_cases_are_played_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[list[str]] = []
+
+    def play(_self: Site, _start: list[str], options: list[str]) -> tuple[int, Result | None, str]:
+        runs.append(options)
+        ids = [option.removeprefix("--filter=") for option in options]
+        cases = tuple(CaseRecord(one, Verdict.PASS, 0, "", "", "") for one in ids)
+        run = RunRecord("matrix", "0", "2026-01-01T00:00:00+00:00", {}, {}, {}, len(ids))
+        lost = len(runs) == 2
+        return (4, None, "") if lost else (0, Result(run, cases, None, 0), "")
+
+    monkeypatch.setattr(Site, "_start", lambda _self, _kernel: [])
+    monkeypatch.setattr(Site, "_matrix", play)
+    names = [f"case-{number}" for number in range(2 * AT_ONCE + 1)]
+    verdicts = site(tmp_path).play_unchanged(names)
+    assert [len(options) for options in runs] == [AT_ONCE, AT_ONCE, 1]
+    assert list(verdicts) == names[:AT_ONCE] + names[-1:], "the second run was lost"
 
 
 def kernel(folder: Path, image: bytes, **modules: bytes) -> Path:
