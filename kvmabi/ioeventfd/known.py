@@ -202,6 +202,6 @@ DIVERGENCES: Final = (
         shapes=(exits_cut_short, signals_lost),
     ),
 )
-"""Seen with Debian's 6.1 on VMX in the lab, and read in the source of 6.1 to 6.12. A page that was
+"""Seen with Debian's 6.1 and 6.12 on VMX in the lab, and read in the source. A page that was
 never touched is no part of it: its first access is decoded, so that a case may pass at one time
 and disagree at another."""
