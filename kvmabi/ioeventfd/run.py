@@ -25,7 +25,7 @@ from kvmabi.ioeventfd.process import WorkerProcess, interrupts_held
 from kvmabi.ioeventfd.steps import Case
 from kvmabi.ioeventfd.worker import Report
 
-CASE_DEADLINE_S: Final = 60.0
+CASE_DEADLINE_S: Final = 120.0
 IOCTL_DEADLINE_S: Final = 0.05
 """How much longer a case may take for each KVM_IOEVENTFD that it makes."""
 VMS_EACH: Final = 48
