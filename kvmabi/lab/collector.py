@@ -146,6 +146,7 @@ class Collector:
         late = [one for one in self._log.findings if one.case not in ("", self._held_id())]
         self._let_go()
         if self.recorder is None:
+            self._tell_findings(booting)
             if damaged_bytes:
                 raise KernelLost(damage)
             return
@@ -181,6 +182,14 @@ class Collector:
         if traced and self.recorder is not None:
             self.recorder.note("traced", traced)
 
+    def _tell_findings(self, booting: Sequence[Finding]) -> None:
+        """Tell what is wrong by the log of a kernel whose verb has no result to keep it in."""
+        if booting:
+            self._note_boot(booting)
+        for one in self._log.findings:
+            text = "\n  ".join(one.lines)
+            sys.stderr.write(f"kvmabi lab: {LOG_PROBLEM}: {text}\n")
+
     def _note_boot(self, findings: Sequence[Finding]) -> None:
         """Keep, and tell, what went wrong before KVM was there; it is no verdict about KVM."""
         titles: list[Json] = [one.title for one in findings]
@@ -194,16 +203,16 @@ class Collector:
 
     @property
     def exit_code(self) -> int:
-        """The run's exit code, once the block is left."""
+        """The run's exit code, once the block is left.
+
+        It is the verb's own where that makes no result, but what the log finds wrong is not kept.
+        """
         if self.recorder is not None:
             return self.recorder.exit_code
         code = int(self._ended.get("exit", ExitCode.HARNESS_FAILED))
+        if code == ExitCode.KEPT and self._log.findings:
+            return ExitCode.BROKEN
         return code if code >= 0 else ExitCode.HARNESS_FAILED
-
-    @property
-    def log_findings(self) -> list[Finding]:
-        """Findings that belong to no recorded case."""
-        return self._log.findings
 
     @property
     def tainted(self) -> int:

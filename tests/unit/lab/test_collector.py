@@ -207,6 +207,39 @@ def test_json_that_is_no_result_goes_to_its_file_unread(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == '{"a": 1}'
 
 
+@pytest.mark.parametrize(
+    ("texts", "own", "code"),
+    [
+        (["BUG: here"], 0, ExitCode.BROKEN),
+        (["BUG: here"], 3, ExitCode.NOTHING_CHECKED),
+        (["all is well"], 0, ExitCode.KEPT),
+    ],
+)
+def test_a_finding_at_a_verb_without_records_is_told(
+    capsys: pytest.CaptureFixture[str], texts: list[str], own: int, code: int
+) -> None:
+    with Collector(Terms(None, "", {}, cases=False)) as collector:
+        collector.take(log(BOOTED, *texts, "and more"))
+        collector.take(Frame(Kind.EXIT, json.dumps({"exit": own}).encode()))
+        collector.finish()
+        collector.close()
+    assert collector.exit_code == code
+    told = "kvmabi lab: the kernel's log: BUG: here\n  and more\n" if "BUG: here" in texts else ""
+    assert capsys.readouterr().err == told
+
+
+def test_what_was_wrong_before_kvm_was_there_is_told_and_no_verdict(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with Collector(Terms(None, "", {}, cases=False)) as collector:
+        collector.take(log("WARNING: CPU: 0 at boot", BOOTED))
+        collector.take(EXIT)
+        collector.finish()
+        collector.close()
+    assert collector.exit_code == ExitCode.KEPT
+    assert "before KVM was there: WARNING: CPU: 0 at boot" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ended", [{"exit": -9}, {}])
 def test_a_verb_that_was_killed_is_the_harness(play, ended: dict[str, int]) -> None:
     frame = Frame(Kind.EXIT, json.dumps(ended).encode())
