@@ -31,9 +31,10 @@ def why_no_kvm(path: str = "/dev/kvm") -> str:
 def why_no_lab() -> str:
     """The reason why no kernel can be booted here; empty if one can. Fills the lab's cache."""
     from kvmabi.errors import KvmAbiError
-    from kvmabi.lab import initramfs, kernels
+    from kvmabi.lab import kernels
     from kvmabi.lab.backends import backend
     from kvmabi.lab.machine.emulator import check_tools
+    from kvmabi.lab.rootfs import initramfs
 
     try:
         check_tools(backend("svm"))

@@ -17,7 +17,7 @@ from kvmabi.errors import UsageError
 class Carrier:
     """What carries the job into a kernel under test, and the results out of it.
 
-    The name is what the kernel's first process is told (`kvmabi.lab.port`).
+    The name is what the kernel's first process is told (`kvmabi.lab.inside.port`).
     """
 
     name: str

@@ -13,11 +13,12 @@ from types import MappingProxyType
 from typing import Any, Final, Self
 
 from kvmabi.errors import KernelLost, LabUnavailable
-from kvmabi.lab import klog, swap
+from kvmabi.lab import klog
 from kvmabi.lab.backends import SILENCE_S
 from kvmabi.lab.frames import Decoder, Frame, Kind
+from kvmabi.lab.inside import swap
+from kvmabi.lab.inside.port import NO_IO_PORT, NO_VIRTIO, UNKNOWN
 from kvmabi.lab.machine.emulator import Emulator, Line
-from kvmabi.lab.port import NO_IO_PORT, NO_VIRTIO, UNKNOWN
 
 RESTORE_DEADLINE_S: Final = 60.0
 UNFIT: Final = MappingProxyType(

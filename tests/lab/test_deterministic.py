@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from kvmabi.lab import cpio, initramfs, kernels
+from kvmabi.lab import kernels
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import backend, counting
 from kvmabi.lab.frames import Kind
 from kvmabi.lab.machine import start
 from kvmabi.lab.machine.emulator import BEGINNING, Machine
+from kvmabi.lab.rootfs import cpio, initramfs
 from kvmabi.lab.session import Job, Session
 
 pytestmark = [pytest.mark.lab, pytest.mark.lab_full]
@@ -22,7 +23,7 @@ INIT = """\
 #!/usr/bin/{python} -ISB
 import sys
 sys.path.insert(0, "/kvmabi")
-from kvmabi.lab import inside
+from kvmabi.lab.inside import init as inside
 inside._verb_main = lambda: __import__("race").verb
 inside.main()
 """

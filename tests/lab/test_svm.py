@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import ExitCode, KernelLost
-from kvmabi.lab import cache, cpio, initramfs, kernels, klog
+from kvmabi.lab import cache, kernels, klog
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import backend
 from kvmabi.lab.frames import Frame, Kind
 from kvmabi.lab.machine import qemu
 from kvmabi.lab.machine.emulator import Machine
+from kvmabi.lab.rootfs import cpio, initramfs
 from kvmabi.lab.session import Job, Session
 from kvmabi.results import Verdict, read_result
 
@@ -29,7 +30,7 @@ CRASH = """\
 #!/usr/bin/{python} -ISB
 import sys, time
 sys.path.insert(0, "/kvmabi")
-from kvmabi.lab import inside
+from kvmabi.lab.inside import init as inside
 def verb(arguments):
     print("before", flush=True)
     time.sleep(0.5)

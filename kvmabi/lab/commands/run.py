@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kvmabi.errors import UsageError
-from kvmabi.lab import cache, initramfs, kernels
+from kvmabi.lab import cache, kernels
 from kvmabi.lab.backends import BACKENDS, BOCHS, QEMU, backend, counting
 from kvmabi.lab.collector import Terms
 from kvmabi.lab.kernels import Kernel
@@ -17,6 +17,7 @@ from kvmabi.lab.launch import Launch, note
 from kvmabi.lab.machine import snapshot, start
 from kvmabi.lab.machine.emulator import BEGINNING, Machine
 from kvmabi.lab.nested import resolved
+from kvmabi.lab.rootfs import initramfs
 from kvmabi.lab.session import Job
 from kvmabi.lab.words import RECORDING, inner_command
 from kvmabi.results.record import Json

@@ -15,8 +15,8 @@ from typing import IO, Final, Protocol
 
 from kvmabi.errors import LabUnavailable
 from kvmabi.lab.backends import Backend
+from kvmabi.lab.inside.port import PARAMETER
 from kvmabi.lab.lifeline import end_with
-from kvmabi.lab.port import PARAMETER
 
 MEMORY_MIB: Final = 1024
 BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)

@@ -16,10 +16,10 @@ from types import MappingProxyType
 from typing import Final, Self
 
 from kvmabi.lab.backends import DEBUG_PORT, VIRTIO
+from kvmabi.lab.inside.port import DEBUG_PORT as DEBUG_PORT_NUMBER
+from kvmabi.lab.inside.port import PORT_NAME
 from kvmabi.lab.machine.emulator import BEGINNING, Machine, Process
 from kvmabi.lab.machine.qmp import Monitor
-from kvmabi.lab.port import DEBUG_PORT as DEBUG_PORT_NUMBER
-from kvmabi.lab.port import PORT_NAME
 
 _CARRIERS: Final = MappingProxyType(
     {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from kvmabi.lab import cpio
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import BOCHS, Backend
+from kvmabi.lab.inside.port import JOB_FILE
 from kvmabi.lab.machine import bochs, qemu
 from kvmabi.lab.machine.emulator import Emulator, Machine, check_tools
-from kvmabi.lab.port import JOB_FILE
+from kvmabi.lab.rootfs import cpio
 
 
 def version(backend: Backend) -> str:

@@ -8,14 +8,14 @@ import pytest
 
 from kvmabi import cli
 from kvmabi.errors import ExitCode, LabUnavailable, UsageError
-from kvmabi.lab import port
 from kvmabi.lab.backends import BACKENDS, backend, counting
 from kvmabi.lab.commands.run import _log_file, _prefix, _seed_of, add_arguments
-from kvmabi.lab.initramfs import check
+from kvmabi.lab.inside import port
 from kvmabi.lab.kernels import Kernel
 from kvmabi.lab.machine import qemu
 from kvmabi.lab.machine.emulator import Machine, check_tools
-from kvmabi.lab.userland import RUNTIME, code_files, merged
+from kvmabi.lab.rootfs.initramfs import check
+from kvmabi.lab.rootfs.userland import RUNTIME, code_files, merged
 from kvmabi.lab.words import inner_command
 
 SVM = backend("svm")
@@ -232,7 +232,7 @@ def test_a_missing_option_is_told_before_the_boot(option: str) -> None:
 
 def test_the_code_has_kvmabi_and_what_it_needs() -> None:
     paths = {one.path for one in code_files()}
-    assert {"kvmabi/kvmabi/lab/inside.py", "kvmabi/kvmabi/guest/exerciser.elf"} <= paths
+    assert {"kvmabi/kvmabi/lab/inside/init.py", "kvmabi/kvmabi/guest/exerciser.elf"} <= paths
     assert {"kvmabi/rich/__init__.py", "kvmabi/elftools/__init__.py"} <= paths
     assert any(path.startswith("kvmabi/ioctl_opt") for path in paths)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import stat
 
 from kvmabi.lab.archive import Entry
-from kvmabi.lab.cpio import archive
+from kvmabi.lab.rootfs.cpio import archive
 
 
 def read(data: bytes) -> dict[str, tuple[int, bytes]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import LabUnavailable, UsageError
-from kvmabi.lab import initramfs, kernels
+from kvmabi.lab import kernels
 from kvmabi.lab.backends import VIRTIO, backend
 from kvmabi.lab.image import release_of
 from kvmabi.lab.kernels import find_kernel, with_modules
+from kvmabi.lab.rootfs import initramfs
 
 SVM = backend("svm")
 RELEASE = "6.9.0-mine"

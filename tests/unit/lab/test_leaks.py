@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmabi.lab.inside.leaks import AGE_S, DISABLED, WHOSE, Kmemleak, as_messages
 from kvmabi.lab.klog import LogReader
-from kvmabi.lab.leaks import AGE_S, DISABLED, WHOSE, Kmemleak, as_messages
 
 OBJECT = """\
 unreferenced object 0xffff888003a5c3c0 (size 64):

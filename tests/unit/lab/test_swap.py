@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import LabUnavailable, UsageError
-from kvmabi.lab import initramfs, swap
+from kvmabi.lab.inside import swap
+from kvmabi.lab.inside.swap import SYS_DELETE_MODULE, SYS_INIT_MODULE
 from kvmabi.lab.kernels import Kernel
-from kvmabi.lab.swap import SYS_DELETE_MODULE, SYS_INIT_MODULE
+from kvmabi.lab.rootfs import initramfs
 
 ORDER = [("virtio", ""), ("irqbypass", ""), ("kvm", ""), ("kvm_amd", "npt=0")]
 FILES = {name: name.encode() for name, _ in ORDER}

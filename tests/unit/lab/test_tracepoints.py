@@ -11,8 +11,8 @@ from kvmabi.errors import ExitCode
 from kvmabi.lab.collector import Collector, Terms
 from kvmabi.lab.commands.run import tracepoint
 from kvmabi.lab.frames import Frame, Kind
-from kvmabi.lab.port import Trouble
-from kvmabi.lab.tracepoints import ATTRIBUTE, Counters, event_id
+from kvmabi.lab.inside.port import Trouble
+from kvmabi.lab.inside.tracepoints import ATTRIBUTE, Counters, event_id
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from kvmabi.errors import UsageError
-from kvmabi.lab import initramfs
 from kvmabi.lab.build import config
 from kvmabi.lab.build.config import FLAVOURS, X86, Option, flavour, not_as_wanted, wanted
 from kvmabi.lab.kernels import read_config
+from kvmabi.lab.rootfs import initramfs
 
 VERSIONS = ((6, 1, 192), (6, 12, 117), (7, 2, 0))
 

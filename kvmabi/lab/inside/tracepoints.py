@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from kvmabi.lab.port import Trouble
+from kvmabi.lab.inside.port import Trouble
 
 TRACEFS: Final = Path("/sys/kernel/tracing")
 SYS_PERF_EVENT_OPEN: Final = 298

@@ -21,11 +21,11 @@ from typing import Any, Final
 
 from kvmabi.errors import KvmAbiError
 from kvmabi.lab.frames import Kind, encode
+from kvmabi.lab.inside.leaks import Kmemleak, as_messages
+from kvmabi.lab.inside.port import Port, Trouble, open_port
+from kvmabi.lab.inside.swap import swap
+from kvmabi.lab.inside.tracepoints import Counters
 from kvmabi.lab.klog import BOOTED
-from kvmabi.lab.leaks import Kmemleak, as_messages
-from kvmabi.lab.port import Port, Trouble, open_port
-from kvmabi.lab.swap import swap
-from kvmabi.lab.tracepoints import Counters
 
 SYS_FINIT_MODULE: Final = 313
 """Of x86-64. Source: arch/x86/entry/syscalls/syscall_64.tbl."""

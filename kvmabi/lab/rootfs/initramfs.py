@@ -9,12 +9,13 @@ from types import MappingProxyType
 from typing import Final
 
 from kvmabi.errors import LabUnavailable, UsageError
-from kvmabi.lab import cache, cpio
+from kvmabi.lab import cache
 from kvmabi.lab.archive import Entry
 from kvmabi.lab.backends import Backend
 from kvmabi.lab.kernels import Kernel
 from kvmabi.lab.modules import in_order, modinfo, module_name, read_module
-from kvmabi.lab.userland import Userland
+from kvmabi.lab.rootfs import cpio
+from kvmabi.lab.rootfs.userland import Userland
 
 KEPT: Final = 4
 """How many archives of a kind stay in the cache: those that were used last."""

@@ -18,8 +18,9 @@ from typing import Final
 
 import kvmabi
 from kvmabi.errors import LabUnavailable
-from kvmabi.lab import apt, cache, cpio
+from kvmabi.lab import apt, cache
 from kvmabi.lab.archive import Entry, entries
+from kvmabi.lab.rootfs import cpio
 
 LIBRARIES: Final = ("libc6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8")
 RUNTIME: Final = ("ioctl_opt", "elftools", "rich")
@@ -49,7 +50,7 @@ INIT: Final = """\
 #!/usr/bin/{python} -ISB
 import sys
 sys.path.insert(0, "/{folder}")
-from kvmabi.lab.inside import main
+from kvmabi.lab.inside.init import main
 main()
 """
 
