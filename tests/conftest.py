@@ -5,10 +5,17 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import signal
 
 import pytest
 
 KVM_GET_API_VERSION = 0xAE00
+
+
+def pytest_configure() -> None:
+    """Have Ctrl-C heeded by what tests start, though a shell's background job may ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache
