@@ -33,6 +33,10 @@ KVM: Final = ("virt/kvm/", "arch/x86/kvm/")
 """Where a change concerns KVM's modules alone."""
 
 
+FAULTY_IMAGE: Final = "faulty-image"
+"""A mark: the last fault was in the image, which the next build must make anew as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """Where faults of a kind are looked for.
@@ -97,6 +101,7 @@ class Site:
             self._plant(None)
             self.builder.configure()
             self.builder.build()
+            (self.workspace.folder / FAULTY_IMAGE).unlink(missing_ok=True)
             self.builder.publish(self.sound)
 
     def try_fault(self, fault: Fault) -> Ended:
@@ -128,7 +133,14 @@ class Site:
         """Return the folder of the kernel with a fault, which the next one takes over."""
         with self.workspace.locked(self._waiting):
             self._plant(fault)
-            self.builder.build(targets(fault.files))
+            wanted = targets(fault.files)
+            image = self.workspace.folder / FAULTY_IMAGE
+            whole = wanted == WHOLE or image.exists()
+            if wanted == WHOLE:
+                image.touch()
+            self.builder.build(WHOLE if whole else wanted)
+            if wanted != WHOLE:
+                image.unlink(missing_ok=True)
             return self.builder.publish(self.workspace.folder / "faulty")
 
     def _start(self, kernel: Path) -> list[str]:

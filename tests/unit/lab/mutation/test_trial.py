@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmabi.lab.build.builder import MODULES
+from kvmabi.lab.build.builder import MODULES, Builder
 from kvmabi.lab.build.patch import Edit, Patch
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
@@ -77,6 +77,19 @@ def test_a_fault_that_does_not_apply_is_invalid_and_leaves_the_copy_as_it_was(
     assert ended.judgement.outcome is Outcome.INVALID
     assert "is there 0 times" in ended.judgement.text
     assert "return 0;" in (one.workspace.source / EDIT.file).read_text()
+
+
+def test_an_image_with_a_fault_is_made_anew_for_the_next_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[object] = []
+    monkeypatch.setattr(Builder, "build", lambda _, what: built.append(what))
+    monkeypatch.setattr(Builder, "publish", lambda _, folder: folder)
+    one = site(tmp_path)
+    image = Edit("Makefile", "SUBLEVEL = 1", "SUBLEVEL = 2")
+    for fault in (FAULT, Fault("wide", 1, "", "s", Patch("wide", "", (image,))), FAULT, FAULT):
+        one._built(fault)
+    assert built == [MODULES, WHOLE, WHOLE, MODULES]
 
 
 def test_a_fault_that_does_not_build_is_told_with_its_error(tmp_path: Path) -> None:
