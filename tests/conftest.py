@@ -1,4 +1,4 @@
-"""What all tests share: `kvm` and `lab` tests are skipped by name, or fail where required."""
+"""What all tests share: those that need KVM, a lab or a build are skipped by name, or fail."""
 
 from __future__ import annotations
 
@@ -51,12 +51,30 @@ def why_no_lab() -> str:
     return ""
 
 
+@functools.cache
+def why_no_build() -> str:
+    """The reason why no kernel can be built here; empty if one can."""
+    from kvmabi.errors import KvmAbiError
+    from kvmabi.lab.build import config, tools
+
+    try:
+        tools.check(config.flavour("debug"))
+    except KvmAbiError as error:
+        return str(error)
+    return ""
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for marker, why_not in (("kvm", why_no_kvm), ("lab", why_no_lab)):
+    needs = (
+        ("kvm", "KVM", why_no_kvm),
+        ("lab", "LAB", why_no_lab),
+        ("builds", "LAB", why_no_build),
+    )
+    for marker, what, why_not in needs:
         if item.get_closest_marker(marker) is None:
             continue
         reason = why_not()
-        required = f"KVMABI_REQUIRE_{marker.upper()}"
+        required = f"KVMABI_REQUIRE_{what}"
         if reason and os.environ.get(required) == "1":
             pytest.fail(f"{required}=1, but {reason}", pytrace=False)
         if reason:

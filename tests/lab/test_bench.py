@@ -10,18 +10,11 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import ExitCode
-from kvmabi.lab import cache
 
 pytestmark = pytest.mark.lab
 
-CACHE = cache.folder()
 SMALL = ("--rounds", "1", "--samples", "20", "--warmup", "5")
 MADE = 25
-
-
-@pytest.fixture(autouse=True)
-def shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KVMABI_CACHE", str(CACHE))
 
 
 def test_every_row_is_counted_exactly_and_called_no_figure_of_hardware(tmp_path: Path) -> None:

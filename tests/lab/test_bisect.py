@@ -16,7 +16,7 @@ from kvmabi.lab.build.cedits import Where
 from kvmabi.lab.build.patch import Edit, edited
 from kvmabi.lab.build.sources import find_source
 
-pytestmark = [pytest.mark.lab, pytest.mark.lab_full]
+pytestmark = [pytest.mark.lab, pytest.mark.lab_full, pytest.mark.builds]
 
 CASE = "match-pio-len4-equal-w4-at0-write"
 NOBODY = {

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kvmabi.errors import ExitCode, KvmAbiError
-from kvmabi.lab import cache
-from kvmabi.lab.build import config, sources, tools
+from kvmabi.errors import ExitCode
+from kvmabi.lab.build import config, sources
 from kvmabi.lab.build.builder import Builder
 from kvmabi.lab.build.kernel import ABOUT
 from kvmabi.results import Verdict, read_result
 from kvmabi.results.store import Result
 
-pytestmark = [pytest.mark.lab, pytest.mark.lab_full]
+pytestmark = [pytest.mark.lab, pytest.mark.lab_full, pytest.mark.builds]
 
-CACHE = cache.folder()
 SOURCE = "debian:linux-source-6.1"
 BUILD_S = 7200
 """A build may have to share two CPUs with everything else."""
@@ -42,21 +39,6 @@ in = "ioeventfd_release"
 find = "kfree(p);"
 replace = "kfree(nothing_of_that_name);"
 """
-
-
-@pytest.fixture(autouse=True)
-def shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KVMABI_CACHE", str(CACHE))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def needs_tools() -> None:
-    try:
-        tools.check(config.flavour("debug"))
-    except KvmAbiError as error:
-        if os.environ.get("KVMABI_REQUIRE_LAB") == "1":
-            pytest.fail(f"KVMABI_REQUIRE_LAB=1, but {error}", pytrace=False)
-        pytest.skip(str(error))
 
 
 def lab(*words: str) -> subprocess.CompletedProcess[str]:

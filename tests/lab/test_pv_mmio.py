@@ -10,36 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from kvmabi.errors import ExitCode, KvmAbiError
-from kvmabi.lab import cache
+from kvmabi.errors import ExitCode
 from kvmabi.lab.backends import BACKENDS
-from kvmabi.lab.build import config, tools
+from kvmabi.lab.build import config
 from kvmabi.lab.build.changes import find_change
 from kvmabi.lab.build.kernel import Recipe, build, follow
 from kvmabi.lab.build.sources import find_source
 from kvmabi.results import Verdict, read_result
 
-pytestmark = [pytest.mark.lab, pytest.mark.lab_full]
+pytestmark = [pytest.mark.lab, pytest.mark.lab_full, pytest.mark.builds]
 
-CACHE = cache.folder()
 VERSIONS = ("6.1", "6.12")
 RUN_S = 7200
 FAST = "kvm:kvm_fast_mmio"
-
-
-@pytest.fixture(autouse=True)
-def shared_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KVMABI_CACHE", str(CACHE))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def needs_tools() -> None:
-    try:
-        tools.check(config.flavour("tiny"))
-    except KvmAbiError as error:
-        if os.environ.get("KVMABI_REQUIRE_LAB") == "1":
-            pytest.fail(f"KVMABI_REQUIRE_LAB=1, but {error}", pytrace=False)
-        pytest.skip(str(error))
 
 
 def recipe(version: str, *patches: str) -> Recipe:

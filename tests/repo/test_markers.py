@@ -1,4 +1,4 @@
-"""The `kvm` and `lab` markers skip by name, and fail where KVM or a lab is required."""
+"""The `kvm`, `lab` and `builds` markers skip by name, and fail where KVM or a lab is required."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ def item(*, marked: bool, marker: str = "kvm") -> SimpleNamespace:
     )
 
 
-def test_a_lab_test_is_skipped_or_fails_by_its_own_reason(conftest, monkeypatch) -> None:
-    monkeypatch.setattr(conftest, "why_no_kvm", lambda: "no such device")
-    monkeypatch.setattr(conftest, "why_no_lab", lambda: "no emulator")
+@pytest.mark.parametrize("marker", ["lab", "builds"])
+def test_a_lab_test_is_skipped_or_fails_by_its_own_reason(conftest, monkeypatch, marker) -> None:
+    others = {"kvm", "lab", "build"} - {marker.rstrip("s")}
+    for other in others:
+        monkeypatch.setattr(conftest, f"why_no_{other}", lambda: "no such device")
+    monkeypatch.setattr(conftest, f"why_no_{marker.rstrip('s')}", lambda: "no emulator")
     monkeypatch.setenv("KVMABI_REQUIRE_KVM", "1")
     monkeypatch.delenv("KVMABI_REQUIRE_LAB", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no emulator"):
-        conftest.pytest_runtest_setup(item(marked=True, marker="lab"))
+        conftest.pytest_runtest_setup(item(marked=True, marker=marker))
     monkeypatch.setenv("KVMABI_REQUIRE_LAB", "1")
     with pytest.raises(pytest.fail.Exception, match="KVMABI_REQUIRE_LAB=1, but no emulator"):
-        conftest.pytest_runtest_setup(item(marked=True, marker="lab"))
+        conftest.pytest_runtest_setup(item(marked=True, marker=marker))
 
 
 def test_without_kvm_a_test_is_skipped_by_name(conftest, monkeypatch) -> None:
