@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from kvmabi.errors import KvmAbiError
+from kvmabi.ioeventfd.case_log import CaseLog
 from kvmabi.ioeventfd.compare import Disagreement
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.fds import first_own_fd
@@ -33,9 +34,6 @@ SLOT: Final = struct.Struct("<Id4x")
 """What a thread is at: the case's number + 1 (0: idle), and since when, as time.monotonic."""
 NO_CASE: Final = -1
 """The number in a report that is about the worker itself: why it, or a thread, cannot start."""
-CASE_LOG: Final = "KVMABI_CASE_LOG"
-"""The environment's name of a file that gets each case's id as it starts. With /dev/kmsg the
-kernel's own log, a panic's last words too, tell which case was running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +88,8 @@ def work(task: Task) -> None:
     lock = threading.Lock()
     try:
         gc.freeze()
-        log_fd = open_case_log()
-        players = [_Player(task, slot, lock, log_fd) for slot in range(task.threads)]
+        log = CaseLog()
+        players = [_Player(task, slot, lock, log) for slot in range(task.threads)]
         threads = _started(players)
     except Exception as error:
         send(task, lock, Report(NO_CASE, 0, error=_text(error)))
@@ -129,21 +127,14 @@ def send(task: Task, lock: threading.Lock, report: Report) -> None:
         os._exit(1)
 
 
-def open_case_log() -> int:
-    """Return the descriptor of the file that CASE_LOG names, or -1."""
-    path = os.environ.get(CASE_LOG)
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-    return os.open(path, flags, 0o666) if path else -1
-
-
 class _Player:
     """One thread of a worker."""
 
-    def __init__(self, task: Task, slot: int, lock: threading.Lock, log_fd: int) -> None:
+    def __init__(self, task: Task, slot: int, lock: threading.Lock, log: CaseLog) -> None:
         self._task = task
         self._slot_at = slot * SLOT.size
         self._lock = lock
-        self._log_fd = log_fd
+        self._log = log
         self._first_fd = first_own_fd(task.threads) + slot * FDS_EACH
 
     def work(self) -> None:
@@ -165,8 +156,7 @@ class _Player:
                 (number,) = CASE_NUMBER.unpack(record)
                 started = time.monotonic()
                 SLOT.pack_into(task.slots, self._slot_at, number + 1, started)
-                if self._log_fd >= 0:
-                    os.write(self._log_fd, f"kvmabi: case {task.cases[number].id}\n".encode())
+                self._log.starts(task.cases[number].id)
                 report = self._play(number, rig, started)
                 SLOT.pack_into(task.slots, self._slot_at, 0, started)
                 send(task, self._lock, report)

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO, Any, Final, Self
 
 from kvmabi.errors import ExitCode, KernelLost, UsageError
+from kvmabi.ioeventfd.case_log import thread_name
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.select import find
 from kvmabi.lab.frames import Frame, Kind
@@ -32,6 +33,9 @@ LOST: Final = "the kernel under test was lost"
 """How the problem of such a run begins, and the reason of its last case."""
 LOG_PROBLEM: Final = "the kernel's log"
 """How a problem begins that was told there."""
+BEFORE: Final = "before the first case"
+ANYONES: Final = "(looked for when all had run: any case may have left this, or the kernel itself)"
+"""What is said of leaked memory that no thread of a case's allocated."""
 TEXTS: Final = {
     **PROMISES,
     CLEAN_LOG: "The kernel's log stays free of warnings, bugs, stalls and reports of sanitizers.",
@@ -60,6 +64,7 @@ class Collector:
         self._tail = b""
         self._log = LogReader()
         self._held: CaseRecord | None = None
+        self._let_gone: dict[str, CaseRecord] = {}
         self._ended: dict[str, Any] = {}
         self._inner_end: EndRecord | None = None
         self._file: IO[bytes] | None = None
@@ -118,7 +123,9 @@ class Collector:
         """Record the case that was held back until the log up to its end was there."""
         if self._held is not None and self.recorder is not None:
             case, self._held = self._held, None
-            self.recorder.add(with_findings(case, self._log.take(case.id)))
+            case = with_findings(case, self._log.take(case.id))
+            self.recorder.add(case)
+            self._let_gone[case.id] = case
 
     def lost(self, error: KernelLost, running: str) -> None:
         """Record that the kernel went: the error of the case that was running, and of the run."""
@@ -143,7 +150,7 @@ class Collector:
         damage = f"{damaged_bytes} bytes of what the kernel under test sent came damaged"
         heard = self._log.heard
         booting = self._log.take(BOOT)
-        late = [one for one in self._log.findings if one.case not in ("", self._held_id())]
+        self._find_who_left_memory()
         self._let_go()
         if self.recorder is None:
             self._tell_findings(booting)
@@ -154,11 +161,10 @@ class Collector:
             self.recorder.problem(damage)
         if carrier:
             self.recorder.note("carrier", carrier)
-        for one in late:
-            self.recorder.problem(f"{LOG_PROBLEM}, too late for the case {one.case}: {one.title}")
+        self._revise(self.recorder)
         for one in self._log.findings:
-            if not one.case:
-                self.recorder.problem(f"{LOG_PROBLEM}, before the first case: {one.title}")
+            place = f"at the case {one.case}, which has no verdict" if one.case else BEFORE
+            self.recorder.problem(f"{LOG_PROBLEM}, {place}: {one.title}")
         self.recorder.note("tainted", self.tainted)
         if booting:
             self._note_boot(booting)
@@ -173,6 +179,22 @@ class Collector:
             self.recorder.problem(text)
         if inner is None or self._ended.get("exit", 0) < 0:
             self.recorder.problem(f"the verb did not come to its end: {self._ended}")
+
+    def _find_who_left_memory(self) -> None:
+        """Give each leak, which is looked for after all cases, to the case that allocated it."""
+        ids = [*self._let_gone, *([self._held.id] if self._held else [])]
+        cases = {thread_name(one): one for one in ids}
+        for finding in self._log.findings:
+            if finding.thread in cases:
+                finding.case = cases[finding.thread]
+            elif finding.thread:
+                finding.lines.append(ANYONES)
+
+    def _revise(self, recorder: Recorder) -> None:
+        """Record those cases anew that have findings which came once they were recorded."""
+        for case_id in dict.fromkeys(one.case for one in self._log.findings):
+            if before := self._let_gone.get(case_id):
+                recorder.revise(before, with_findings(before, self._log.take(case_id)))
 
     def _tell_traced(self) -> None:
         """Keep, and tell, how often the tracepoints fired that the user named."""
@@ -197,9 +219,6 @@ class Collector:
             self.recorder.note("boot_warnings", titles)
         for title in titles:
             sys.stderr.write(f"kvmabi lab: note: the kernel's log, before KVM was there: {title}\n")
-
-    def _held_id(self) -> str:
-        return self._held.id if self._held else ""
 
     @property
     def exit_code(self) -> int:
@@ -245,7 +264,7 @@ def with_findings(case: CaseRecord, findings: list[Finding]) -> CaseRecord:
     return replace(
         case,
         verdict=Verdict.FAIL,
-        promises=(*case.promises, CLEAN_LOG),
+        promises=tuple(dict.fromkeys([*case.promises, CLEAN_LOG])),
         disagreements=(*case.disagreements, *seen),
     )
 

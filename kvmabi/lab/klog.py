@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-MARK: Final = "kvmabi: case "
-"""What stands before a case's id in the log."""
+from kvmabi.ioeventfd.case_log import MARK
+
 BOOTED: Final = "kvmabi: the kernel has booted"
 """What stands in the log before KVM's modules are loaded."""
 BOOT: Final = "(boot)"
@@ -24,12 +24,15 @@ _FINDING: Final = re.compile(
     r"\bWARNING: |\bBUG: |kernel BUG at|Oops: |general protection fault|(KA|KC|UB)SAN: |"
     r"INFO: (possible|inconsistent|suspicious|task .* blocked|rcu_|trying to register)|"
     r"KFENCE: |rcu: INFO: |self-detected stall|refcount_t: |list_(add|del) corruption|"
-    r"kmemleak: \d+ new suspected|unreferenced object 0x|Kernel panic|soft lockup|hard LOCKUP|"
+    r"unreferenced object 0x|Kernel panic|soft lockup|hard LOCKUP|"
     r"DEBUG_LOCKS_WARN_ON|[Bb]ad page state|[Ss]lab .*corruption|[Oo]verwritten|double fault",
 )
 _HARMLESS: Final = re.compile(r"ACPI BUG|\[Firmware Bug\]|Spectre|MDS|unprivileged eBPF")
 """What a distribution's kernel says in an emulator at boot, or on any such CPU."""
 _END: Final = re.compile(r"---\[ end (trace|Kernel panic)")
+_LEAK: Final = "unreferenced object 0x"
+_ALLOCATED_BY: Final = re.compile(r'\s*comm "(.*)", pid \d+, ')
+"""The second line of kmemleak's report. Source: mm/kmemleak.c, print_unreferenced."""
 _CONSOLE_TIME: Final = re.compile(r"^\[\s*\d+\.\d+\](\[[^\]]*\])?\s?")
 
 
@@ -42,6 +45,8 @@ class Finding:
 
     case: str
     lines: list[str] = field(default_factory=list)
+    thread: str = ""
+    """Of memory that has leaked: the name that the thread had which allocated it."""
 
     @property
     def title(self) -> str:
@@ -74,7 +79,7 @@ class LogReader:
         elif text == BOOTED:
             self.case = ""
             self._open = None
-        elif self._open is not None:
+        elif self._open is not None and not text.startswith(_LEAK):  # one report ends another
             self._go_on(self._open, text)
         elif is_finding(text):
             self._open = Finding(self.case, [text])
@@ -83,6 +88,8 @@ class LogReader:
 
     def _go_on(self, finding: Finding, text: str) -> None:
         finding.lines.append(text)
+        if finding.title.startswith(_LEAK) and (by := _ALLOCATED_BY.match(text)):
+            finding.thread = by[1]
         if _END.search(text) or len(finding.lines) >= LONGEST:
             self._open = None
 

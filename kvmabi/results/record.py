@@ -11,7 +11,8 @@ A result is a file of JSON lines, one record a line, written in this order::
 
 The case line of an ended case is in the file before the next case may be lost. A run that is
 resumed appends to its own file, so that an ``end`` may stand in the middle: the last one counts.
-All other formats are derived from these records.
+A case that is found to have done harm once it has ended stands there again, as "revised": that
+record counts. All other formats are derived from these records.
 """
 
 from __future__ import annotations
@@ -94,6 +95,8 @@ class CaseRecord:
     promises: tuple[int, ...] = ()
     reason: str = ""
     disagreements: tuple[Disagreement, ...] = ()
+    revised: bool = False
+    """Whether this takes the place of an earlier record of the same case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,8 @@ def _case_line(case: CaseRecord) -> bytes:
             {"step": one.step, "promise": one.promise, "expected": one.expected, "seen": one.seen}
             for one in case.disagreements
         ]
+    if case.revised:
+        fields["revised"] = True
     return _line(fields)
 
 
@@ -203,6 +208,7 @@ def _make_case(fields: dict[str, Any]) -> CaseRecord:
             Disagreement(str(one["step"]), int(one["promise"]), one["expected"], one["seen"])
             for one in fields.get("disagreements", ())
         ),
+        revised=bool(fields.get("revised", False)),
     )
 
 

@@ -82,6 +82,13 @@ class Recorder:
         self.tally.add_all(cases)
         self.refresh()
 
+    def revise(self, before: CaseRecord, case: CaseRecord) -> None:
+        """Record an ended case anew: what `before` said of it no longer counts."""
+        if self._writer is not None:
+            self._writer.write(replace(case, revised=True))
+        self.tally.revise(before, case)
+        self.refresh()
+
     def problem(self, text: str) -> None:
         """Note something wrong with the run itself, which makes its verdict the harness's."""
         self.tally.add_problem(text)

@@ -48,8 +48,8 @@ _RESUME_KEYS: Final = ("kernel_release", "kernel_version", "machine", "back_end"
 class Result:
     """What a result file holds: the seam for everything that is derived from one.
 
-    `cases` stand in the order in which they ended, each id once: a case in error may have been run
-    again, and the later record counts. `end` is None where the run was
+    `cases` stand in the order in which they ended, each id once: where a case in error was run
+    again, or a record was revised, the later one counts. `end` is None where the run was
     killed. `whole_bytes` is the length of the part that can be trusted; past it stands at most one
     torn line.
     """
@@ -105,9 +105,15 @@ def _assemble(
             case EndRecord():
                 end = record
             case CaseRecord():
-                before = cases.pop(record.id, None)
-                if before is not None and before.verdict is not Verdict.ERROR:
-                    raise ResultError(f"{path}:{number}: the case {record.id} stands here twice")
+                before = cases.get(record.id)
+                if record.revised and before is None:
+                    raise ResultError(f"{path}:{number}: {record.id} is revised, and not there")
+                if before is not None and not record.revised:
+                    if before.verdict is not Verdict.ERROR:
+                        raise ResultError(
+                            f"{path}:{number}: the case {record.id} stands here twice"
+                        )
+                    del cases[record.id]  # it ended again, and now
                 cases[record.id] = record
                 end = None
     return Result(run, tuple(cases.values()), end, whole)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _JUDGED: Final = (Verdict.PASS, Verdict.FAIL, Verdict.KNOWN)
 """The verdicts that say something about the kernel."""
+FINDINGS: Final = (Verdict.FAIL, Verdict.ERROR)
+"""The verdicts of cases that are shown one by one."""
 
 
 class Tally:
@@ -37,12 +39,25 @@ class Tally:
             self._duplicates.append(case.id)
             return
         self._ids.add(case.id)
-        self.verdicts[case.verdict] += 1
-        self.cells[case.bus, case.len, case.phase, case.verdict] += 1
-        if case.verdict in self.reasons:
-            self.reasons[case.verdict][case.reason] += 1
-        if case.verdict in (Verdict.FAIL, Verdict.ERROR):
+        self._count(case, 1)
+        if case.verdict in FINDINGS:
             self.findings.append(case)
+
+    def revise(self, before: CaseRecord, case: CaseRecord) -> None:
+        """Count an ended case as another record of it says, instead of the one before."""
+        self._count(before, -1)
+        self._count(case, 1)
+        if before.verdict in FINDINGS:
+            self.findings.remove(before)
+        if case.verdict in FINDINGS:
+            self.findings.append(case)
+
+    def _count(self, case: CaseRecord, times: int) -> None:
+        self.verdicts[case.verdict] += times
+        self.cells[case.bus, case.len, case.phase, case.verdict] += times
+        if case.verdict in self.reasons:
+            self.reasons[case.verdict][case.reason] += times
+            self.reasons[case.verdict] += Counter()  # without those that are no longer there
 
     def add_all(self, cases: Iterable[CaseRecord]) -> None:
         """Count several ended cases."""

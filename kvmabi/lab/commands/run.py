@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kvmabi.errors import UsageError
+from kvmabi.ioeventfd.case_log import CASE_LOG
 from kvmabi.lab import cache, kernels
 from kvmabi.lab.backends import BACKENDS, BOCHS, QEMU, backend, counting
 from kvmabi.lab.collector import Terms
@@ -25,7 +26,8 @@ from kvmabi.results.record import Json
 DEFAULT_KERNEL: Final = "debian:6.1"
 DEFAULT_BACKEND: Final = "svm"
 DEFAULT_SEED: Final = 0
-CASE_LOG: Final = {"KVMABI_CASE_LOG": "/dev/kmsg"}
+TELLS: Final = {CASE_LOG: "/dev/kmsg"}
+"""Has the kernel's log, and its memory of who allocated what, name the cases."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         },
     )
     now = None if seed is None else BEGINNING.timestamp()
-    job = Job(words, CASE_LOG, args.trace, now, swapped)
+    job = Job(words, TELLS, args.trace, now, swapped)
     deadline_s = chosen.emulator.deadline_s if args.deadline is None else args.deadline
     launch = Launch(machine, image, job, deadline_s, _log_file(args.log))
     may_keep = chosen.emulator.keeps and not args.fresh

@@ -19,7 +19,6 @@ DISABLED: Final = (
     "this kernel has kmemleak, but it is switched off (is its pool too small, "
     "CONFIG_DEBUG_KMEMLEAK_MEM_POOL_SIZE?): leaks are not looked for"
 )
-WHOSE: Final = "(looked for when all had run: any of the cases may have left these)"
 
 
 class Kmemleak:
@@ -47,8 +46,7 @@ class Kmemleak:
         self._sleep(AGE_S)
         for _ in range(SCANS):
             self._command("scan")
-        lines = self._lines()
-        return [WHOSE, *lines] if lines else []
+        return self._lines()
 
     def _lines(self) -> list[str]:
         if not self._works:

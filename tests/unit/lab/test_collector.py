@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import ExitCode, KernelLost
-from kvmabi.lab.collector import Collector, Terms
+from kvmabi.ioeventfd.case_log import thread_name
+from kvmabi.lab.collector import ANYONES, CLEAN_LOG, Collector, Terms
 from kvmabi.lab.frames import Frame, Kind
 from kvmabi.lab.klog import BOOTED
 from kvmabi.results import Verdict, read_result
@@ -95,7 +96,7 @@ def test_what_the_log_says_fails_the_case_that_was_running(play) -> None:
 def test_a_finding_after_the_record_still_counts_for_the_last_case(play) -> None:
     collector, result = play(
         records(to_line(RUN), *map(case, IDS)),
-        log("kvmabi: case three", "kmemleak: 2 new suspected memory leaks"),
+        log("kvmabi: case three", "BUG: x"),
         records(END),
         EXIT,
     )
@@ -103,8 +104,59 @@ def test_a_finding_after_the_record_still_counts_for_the_last_case(play) -> None
     assert result.cases[-1].verdict == "fail"
 
 
+def test_a_finding_after_another_cases_record_has_its_own_revised(play, capsys) -> None:
+    collector, result = play(
+        records(to_line(RUN), *map(case, IDS)),
+        log("kvmabi: case one", "BUG: x"),
+        records(END),
+        EXIT,
+    )
+    assert collector.exit_code == ExitCode.BROKEN
+    assert [one.id for one in result.cases] == list(IDS)
+    assert [one.verdict for one in result.cases] == ["fail", "pass", "pass"]
+    assert [one.revised for one in result.cases] == [True, False, False]
+    assert result.end.verdicts["fail"] == 1
+    assert result.end.verdicts["pass"] == 2
+    assert "3 cases: 2 pass, 1 fail" in capsys.readouterr().out
+
+
+def leak(thread: str) -> tuple[str, ...]:
+    return (
+        "unreferenced object 0xffff888003a5c3c0 (size 64):",
+        f'  comm "{thread}", pid 7, jiffies',
+    )
+
+
+def test_leaked_memory_fails_the_case_that_allocated_it(play) -> None:
+    leaks = [*leak(thread_name("one")), *leak(thread_name("three")), *leak(thread_name("one"))]
+    collector, result = play(
+        records(to_line(RUN), *map(case, IDS)),
+        log("kvmabi: case three"),
+        log(*leaks),
+        records(END),
+        EXIT,
+    )
+    assert collector.exit_code == ExitCode.BROKEN
+    assert [one.verdict for one in result.cases] == ["fail", "pass", "fail"]
+    assert [len(one.disagreements) for one in result.cases] == [2, 0, 1]
+    assert result.cases[0].promises == (1, CLEAN_LOG)
+    assert result.cases[2].disagreements[0].seen == "\n".join(leak(thread_name("three")))
+
+
+def test_leaked_memory_of_nobody_is_told_as_such_at_the_last_case(play) -> None:
+    _, result = play(
+        records(to_line(RUN), *map(case, IDS)),
+        log("kvmabi: case three", *leak("kworker/0:1")),
+        records(END),
+        EXIT,
+    )
+    assert [one.verdict for one in result.cases] == ["pass", "pass", "fail"]
+    assert result.cases[2].disagreements[0].seen.endswith(ANYONES)
+
+
 @pytest.mark.parametrize(
-    ("mark", "text"), [("one", "too late for the case one"), ("", "before the first case")]
+    ("mark", "text"),
+    [("another", "at the case another, which has no verdict"), ("", "before the first case")],
 )
 def test_a_finding_outside_of_all_cases_is_a_problem(play, mark: str, text: str) -> None:
     marks = [BOOTED, *([f"kvmabi: case {mark}"] if mark else [])]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmabi.lab.inside.leaks import AGE_S, DISABLED, WHOSE, Kmemleak, as_messages
+from kvmabi.lab.inside.leaks import AGE_S, DISABLED, Kmemleak, as_messages
 from kvmabi.lab.klog import LogReader
 
 OBJECT = """\
@@ -30,7 +30,7 @@ def test_leaks_of_before_are_forgotten_and_later_ones_told(tmp_path: Path) -> No
     (tmp_path / "kmemleak").write_text(OBJECT)
     one = Recorded(tmp_path / "kmemleak")
     one.start()
-    assert one.report() == [WHOSE, *OBJECT.splitlines()]
+    assert one.report() == OBJECT.splitlines()
     assert one.did == ["scan", "scan", "clear", f"sleep {AGE_S}", "scan", "scan"]
 
 
@@ -69,17 +69,14 @@ def test_commands_reach_the_kernel(tmp_path: Path) -> None:
     assert (tmp_path / "kmemleak").read_text() == "clear"
 
 
-def test_what_leaked_is_a_finding_of_the_log() -> None:
+def test_each_object_that_leaked_is_a_finding_of_the_log() -> None:
     reader = LogReader()
     reader.message("kvmabi: case one")
-    reader.message("kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)")
-    reader.kmsg(as_messages([WHOSE, *OBJECT.splitlines()]))
-    (finding,) = reader.findings
-    assert finding.case == "one"
-    assert finding.lines[1:] == [WHOSE, *OBJECT.splitlines()]
-
-
-def test_a_report_alone_is_one_as_well() -> None:
-    reader = LogReader()
-    reader.kmsg(as_messages([WHOSE, *OBJECT.splitlines()]))
-    assert [one.title for one in reader.findings] == [OBJECT.splitlines()[0]]
+    reader.message("kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)")
+    other = OBJECT.replace("python3", 'case:"quoted"')
+    reader.kmsg(as_messages([*OBJECT.splitlines(), *other.splitlines()]))
+    first, second = reader.findings
+    assert (first.case, first.thread) == ("one", "python3")
+    assert first.lines == OBJECT.splitlines()
+    assert (second.case, second.thread) == ("one", 'case:"quoted"')
+    assert second.lines == other.splitlines()

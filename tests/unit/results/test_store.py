@@ -170,6 +170,19 @@ def test_an_end_in_the_middle_is_superseded(path: Path, run_record, make_case) -
     assert [case.id for case in result.cases] == ["a", "b"]
 
 
+def test_a_revised_record_counts_in_the_place_of_the_first(
+    path: Path, run_record: RunRecord, make_case
+) -> None:
+    revised = dataclasses.replace(make_case("a", Verdict.FAIL), revised=True)
+    records = (run_record, make_case("a"), make_case("b"), revised)
+    path.write_bytes(b"".join(to_line(record) for record in records))
+    cases = read_result(path).cases
+    assert [(case.id, case.verdict) for case in cases] == [("a", "fail"), ("b", "pass")]
+    path.write_bytes(b"".join(to_line(record) for record in (run_record, revised)))
+    with pytest.raises(ResultError, match=r"result\.jsonl:2: a is revised, and not there"):
+        read_result(path)
+
+
 def test_a_duplicate_id_is_an_error(path: Path, run_record: RunRecord, make_case) -> None:
     records = (run_record, make_case("a"), make_case("b"), make_case("a"))
     path.write_bytes(b"".join(to_line(record) for record in records))

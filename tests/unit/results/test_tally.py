@@ -51,6 +51,18 @@ def test_more_executed_than_planned_is_the_harness(make_case) -> None:
     assert tally.exit_code(interrupted=True) is ExitCode.HARNESS_FAILED
 
 
+@pytest.mark.parametrize("before", [P, F, S, E])
+def test_a_revised_case_counts_as_what_it_now_is(make_case, before: Verdict) -> None:
+    tally = tally_of(make_case, before, P)
+    now = make_case("case-0", F)
+    tally.revise(make_case("case-0", before), now)
+    assert (tally.verdicts[P], tally.verdicts[F]) == (1, 1)
+    assert tally.executed == tally.cells.total() == 2
+    assert tally.findings == [now]
+    assert not tally.reasons[S]
+    assert tally.exit_code() is ExitCode.BROKEN
+
+
 def test_a_duplicate_id_is_the_harness_and_counts_once(make_case) -> None:
     tally = tally_of(make_case, P, planned=1)
     assert tally.exit_code() is ExitCode.KEPT
