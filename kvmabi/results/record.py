@@ -166,7 +166,7 @@ def from_line(line: bytes) -> Record:
     """
     try:
         fields = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ResultError(f"no JSON: {error}") from None
     if not isinstance(fields, dict):
         raise ResultError("no JSON object")
@@ -176,7 +176,7 @@ def from_line(line: bytes) -> Record:
         raise ResultError(f"unknown record type {kind!r}")
     try:
         return make(fields)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ResultError(f"bad {kind} record: {error!r}") from None
 
 

@@ -221,8 +221,13 @@ class Writer:
 
     def _write_all(self, data: bytes) -> None:
         written = os.write(self._fd, data)
-        while written < len(data):  # a full disk or a pipe: try for the reason
-            written += os.write(self._fd, data[written:])
+        try:
+            while written < len(data):  # a full disk or a pipe: try for the reason
+                written += os.write(self._fd, data[written:])
+        except OSError:
+            if self._on_disk:  # no half a line, behind which another might stand
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise
 
     def _error(self, error: OSError, code: ExitCode = ExitCode.USAGE) -> ResultError:
         failed = ResultError(f"cannot write the result {self.path}: {error.strerror}")

@@ -70,6 +70,9 @@ def test_unknown_fields_are_ignored(make_case) -> None:
         (b'{"type": "case", "id": "a"}', "bad case record"),
         (b'{"type": "run", "schema": 2}', "schema 2"),
         (b'{"type": "end", "planned": "many"}', "bad end record"),
+        (b'{"type": "end", "planned": Infinity}', "bad end record"),
+        (b'{"type": "end", "planned": 1, "executed": 1, "verdicts": []}', "bad end record"),
+        (b"[" * 100_000, "no JSON"),
     ],
 )
 def test_a_damaged_line_is_an_error(line: bytes, says: str) -> None:

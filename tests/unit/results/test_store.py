@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -224,6 +225,30 @@ def test_a_full_disk_is_an_error_with_its_reason(run_record: RunRecord) -> None:
         pytest.skip("no /dev/full here")
     with Writer("/dev/full") as writer, pytest.raises(ResultError, match="No space left"):
         writer.write(run_record)
+
+
+def test_half_a_record_does_not_stay_on_a_disk_that_is_full(
+    path: Path, run_record: RunRecord, make_case, monkeypatch
+) -> None:
+    writer = Writer(path)
+    writer.write(run_record)
+    write = os.write
+    written = []
+
+    def half(fd: int, data: bytes) -> int:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(write(fd, data[: len(data) // 2]))
+        return written[0]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", half)
+        with pytest.raises(ResultError, match="No space left"):
+            writer.write(make_case("a"))
+    assert written
+    writer.write(make_case("b"))
+    writer.close()
+    assert [case.id for case in read_result(path).cases] == ["b"]
 
 
 def test_two_runs_cannot_write_to_one_file(path: Path, run_record: RunRecord, make_case) -> None:
