@@ -42,7 +42,10 @@ def entries(package: Path, wanted: Callable[[str], bool]) -> Iterator[Entry]:
     try:
         with package.open("rb") as file:
             name, size = data_member(package, file)
-            yield from _unpack(package, name, file.read(size), wanted)
+            data = file.read(size)
+            if len(data) < size:
+                raise UsageError(f"{package} is cut off: {name} has {len(data)} of {size} bytes")
+            yield from _unpack(package, name, data, wanted)
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise UsageError(f"{package} cannot be unpacked: {error}") from error
 
@@ -56,10 +59,9 @@ def data_member(package: Path, file: IO[bytes]) -> tuple[str, int]:
         raise UsageError(f"{package} is no Debian package")
     while header := file.read(AR_HEADER_BYTES):
         name = header[:16].decode("ascii", "replace").rstrip(" /")
-        try:
-            size = int(header[48:58])
-        except ValueError:
+        if not (length := header[48:58].rstrip()).isdigit():
             break
+        size = int(length)
         if name.startswith("data.tar"):
             return name, size
         file.seek(size + size % 2, io.SEEK_CUR)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -88,8 +89,8 @@ def unused(folder: Path, pattern: str, keep: int) -> list[Path]:
     """
     for path in folder.glob(".new-*"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED_S and path.is_file():
-                path.unlink()
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink() if path.is_file() else shutil.rmtree(path)
     try:
         found = sorted(folder.glob(pattern), key=lambda one: -one.stat().st_mtime)
     except FileNotFoundError:  # another lab is tidying up

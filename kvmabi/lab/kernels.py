@@ -135,12 +135,13 @@ def _debian(name: str) -> Kernel:
     more = r"(\.\d+)*([+][a-z0-9]+)?(-\d+)?" if series else ""
     wanted = re.compile(rf"linux-image-{re.escape(version)}{more}-cloud-amd64-unsigned")
     found = [one for one in apt.names(f"linux-image-{version}") if wanted.fullmatch(one)]
-    if not found:
+    candidates = apt.candidates(found) if found else {}
+    if not candidates:
         raise LabUnavailable(
             f"apt knows no kernel package of {version}: are its lists fresh (apt-get update), and "
             "is that version in its sources (for bookworm, 6.12 is in bookworm-backports)?"
         )
-    package = max(apt.candidates(found).values(), key=lambda one: apt.natural(one.name))
+    package = max(candidates.values(), key=lambda one: apt.natural(one.name))
     path = apt.fetch(package)
     return _unpacked(name, path, package.sha256, f"Debian's {package.name} {package.version}")
 

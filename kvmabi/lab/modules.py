@@ -11,6 +11,7 @@ import io
 import lzma
 import shutil
 import subprocess
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -40,8 +41,8 @@ def find_modules(folder: Path) -> dict[str, Path]:
 
 def read_module(path: Path) -> bytes:
     """Return a module's ELF image, decompressed."""
-    data = path.read_bytes()
     try:
+        data = path.read_bytes()
         match path.suffix:
             case ".xz":
                 return lzma.decompress(data)
@@ -49,15 +50,18 @@ def read_module(path: Path) -> bytes:
                 return gzip.decompress(data)
             case ".zst":
                 return _unzstd(path)
-    except (lzma.LZMAError, OSError, EOFError) as error:
-        raise UsageError(f"{path} cannot be decompressed: {error}") from error
+    except (lzma.LZMAError, zlib.error, OSError, EOFError) as error:
+        raise UsageError(f"the module {path} cannot be read: {error}") from error
     return data
 
 
 def _unzstd(path: Path) -> bytes:
     if shutil.which("zstd") is None:
         raise LabUnavailable(f"{path} needs zstd to be unpacked: apt-get install -y zstd")
-    return subprocess.run(["zstd", "-dcq", path], capture_output=True, check=True).stdout
+    done = subprocess.run(["zstd", "-dcq", path], capture_output=True, check=False)
+    if done.returncode:
+        raise UsageError(f"the module {path} cannot be read: {done.stderr.decode().strip()}")
+    return done.stdout
 
 
 def modinfo(image: bytes, name: str = "module") -> dict[str, str]:

@@ -100,7 +100,7 @@ class Userland:
 
     def _compiled(self, files: Sequence[Entry], below: str) -> list[Entry]:
         """Replace sources by what the packages' own Python compiles them to."""
-        with tempfile.TemporaryDirectory(prefix="kvmabi-lab-") as name:
+        with tempfile.TemporaryDirectory(dir=cache.folder("initramfs"), prefix=".new-") as name:
             root = Path(name)
             _write_all(root, self._python_files() if below else files)
             if below:
@@ -115,16 +115,27 @@ class Userland:
 
     def _compile(self, root: Path, paths: Iterable[str]) -> None:
         shared = root / "usr/lib/x86_64-linux-gnu"
-        loader = next(iter(shared.glob("ld-linux-x86-64.so*")))
+        loader = next(iter(shared.glob("ld-linux-x86-64.so*")), None)
+        if loader is None:
+            raise LabUnavailable(
+                f"apt's {self.python} is for another CPU: the lab's kernels are x86-64, and so "
+                "must be the machine that runs it"
+            )
         program = [loader, "--library-path", shared, root / "usr/bin" / self.python, "-ISB"]
-        done = subprocess.run(
-            [*map(str, program), "-c", _COMPILE],
-            input=json.dumps([[str(root / path), "/" + path] for path in paths]),
-            env={"PYTHONHOME": str(root / "usr"), "PYTHONHASHSEED": "0"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*map(str, program), "-c", _COMPILE],
+                input=json.dumps([[str(root / path), "/" + path] for path in paths]),
+                env={"PYTHONHOME": str(root / "usr"), "PYTHONHASHSEED": "0"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except OSError as error:
+            raise LabUnavailable(
+                f"no program can be run in {root.parent} ({error.strerror}), where the lab's "
+                "Python compiles what it will run: name another folder with KVMABI_CACHE"
+            ) from error
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:]
             raise LabUnavailable(f"the packages' {self.python} does not run here: {''.join(last)}")

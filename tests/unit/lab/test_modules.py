@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmabi.errors import UsageError
+from kvmabi.errors import LabUnavailable, UsageError
 from kvmabi.lab.modules import find_modules, in_order, modinfo, module_name, read_module
 
 
@@ -60,6 +60,21 @@ def test_compressed_modules_are_unpacked(tmp_path: Path) -> None:
     (tmp_path / "a.ko.xz").write_bytes(lzma.compress(b"image"))
     (tmp_path / "a.ko.gz").write_bytes(gzip.compress(b"image"))
     assert read_module(tmp_path / "a.ko.xz") == read_module(tmp_path / "a.ko.gz") == b"image"
-    (tmp_path / "a.ko.xz").write_bytes(b"damaged")
-    with pytest.raises(UsageError, match="cannot be decompressed"):
-        read_module(tmp_path / "a.ko.xz")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.ko.xz", b"damaged"),
+        ("a.ko.gz", b"damaged"),
+        ("a.ko.gz", gzip.compress(bytes(100))[:-12] + b"damaged....."),
+        ("a.ko.zst", b"damaged"),
+        ("missing/a.ko", b""),
+    ],
+)
+def test_a_damaged_module_is_told_with_its_path(tmp_path: Path, name: str, data: bytes) -> None:
+    path = tmp_path / name
+    if data:
+        path.write_bytes(data)
+    with pytest.raises((UsageError, LabUnavailable), match=f"{name} (cannot be read|needs zstd)"):
+        read_module(path)

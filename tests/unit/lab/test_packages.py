@@ -117,6 +117,13 @@ def test_without_a_network_the_reason_is_told(distribution) -> None:
         apt.fetch(package)
 
 
+def test_a_version_that_apt_does_not_offer_is_told(distribution, monkeypatch) -> None:
+    distribution.add("linux-image-6.1.0-9-cloud-amd64-unsigned", kernel_files("6.1.0-9"))
+    monkeypatch.setattr(apt, "candidates", lambda _names: {})
+    with pytest.raises(LabUnavailable, match=r"no kernel package of 6\.1: "):
+        kernels.find_kernel("debian:6.1")
+
+
 @pytest.mark.usefixtures("distribution")
 def test_an_unknown_version_is_told() -> None:
     with pytest.raises(LabUnavailable, match=r"no kernel package of 6\.7: .*apt-get update"):
