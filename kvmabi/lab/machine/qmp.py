@@ -13,9 +13,13 @@ from typing import Any, Final
 from kvmabi.errors import KernelLost
 
 DEADLINE_S: Final = 60.0
+"""How long an answer may take."""
+SAVE_DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
 FILE_NAME: Final = "state"
 UNLIMITED: Final = 1 << 40
+SAVED: Final = "completed"
+SETTLED: Final = (SAVED, "failed", "cancelled")
 
 
 class Monitor:
@@ -58,13 +62,26 @@ class Monitor:
         """Write the state of the machine, which runs on afterwards, to an open file.
 
         It is not stopped first: the state would keep that, and stand still once it is loaded.
+        KernelLost where it is not saved in SAVE_DEADLINE_S; the machine runs on then, too.
         """
         self.run("migrate-set-parameters", **{"max-bandwidth": UNLIMITED})
         self.run("getfd", fd, fdname=FILE_NAME)
         self.run("migrate", uri=f"fd:{FILE_NAME}")
-        give_up = time.monotonic() + DEADLINE_S
-        while (status := self.run("query-migrate").get("status")) != "completed":
-            if status in ("failed", "cancelled") or time.monotonic() > give_up:
-                raise KernelLost(f"the state of the machine was not saved: {status}")
+        try:
+            status = self._settled()
+            if status not in SETTLED:
+                self.run("migrate_cancel")
+                self._settled()
+        finally:
+            self.run("cont")
+        if status != SAVED:
+            raise KernelLost(f"the state of the machine was not saved: {status}")
+
+    def _settled(self) -> str:
+        """Return the state of saving once it is over, or what it still is after SAVE_DEADLINE_S."""
+        give_up = time.monotonic() + SAVE_DEADLINE_S
+        while True:
+            status = str(self.run("query-migrate").get("status"))
+            if status in SETTLED or time.monotonic() > give_up:
+                return status
             time.sleep(POLL_S)
-        self.run("cont")

@@ -47,18 +47,21 @@ class Snapshot:
 
         A state that cannot be kept is no failure of the run: the next one boots again.
         """
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".new-")
-        with os.fdopen(handle, "wb"):
-            try:
-                with closing(emulator.monitor()) as monitor:
-                    monitor.save_state(handle)
-                Path(name).replace(self.path)
-                cache.publish(self._note, json.dumps(dict(about)).encode())
-            except (KernelLost, OSError):
+        try:
+            self._save(emulator, about)
+        except (KernelLost, OSError):
+            with suppress(OSError):
                 self.drop()
-            finally:
-                with suppress(OSError):
-                    Path(name).unlink()
+
+    def _save(self, emulator: qemu.Emulator, about: Mapping[str, Any]) -> None:
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "wb"), closing(emulator.monitor()) as monitor:
+                monitor.save_state(handle)
+            Path(name).replace(self.path)
+            cache.publish(self._note, json.dumps(dict(about)).encode())
+        finally:
+            Path(name).unlink(missing_ok=True)
         self._forget_old()
 
     def drop(self) -> None:

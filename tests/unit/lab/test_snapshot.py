@@ -13,7 +13,7 @@ import pytest
 from kvmabi.errors import KernelLost
 from kvmabi.lab import cache
 from kvmabi.lab.backends import backend
-from kvmabi.lab.machine import qemu, snapshot
+from kvmabi.lab.machine import qemu, qmp, snapshot
 from kvmabi.lab.machine.emulator import Machine
 from kvmabi.lab.machine.qmp import Monitor
 from kvmabi.lab.machine.snapshot import KEPT, Snapshot
@@ -91,13 +91,33 @@ def test_a_state_goes_to_the_file_that_is_handed_over(fake, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "answers",
-    [{"migrate": ["State blocked"]}, {"query_migrate": [{"status": "failed"}]}],
+    [{"migrate": ["State blocked"]}, {"query_migrate": [{"status": "failed"}, {}]}],
 )
 def test_a_state_that_cannot_be_kept_leaves_nothing(fake, tmp_path: Path, answers) -> None:
     kept = Snapshot(tmp_path / "x.state")
     kept.save(emulator(fake(**answers)), {})
     assert kept.about is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_takes_too_long_is_given_up_and_the_machine_runs_on(
+    fake, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(qmp, "SAVE_DEADLINE_S", -1.0)
+    line = fake(query_migrate=[{"status": "active"}, {"status": "cancelled"}])
+    kept = Snapshot(tmp_path / "x.state")
+    kept.save(emulator(line), {})
+    assert line.seen[-4:] == ["query_migrate", "migrate_cancel", "query_migrate", "cont"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_takes_no_file_is_no_failure(tmp_path: Path) -> None:
+    class Unasked:
+        """The emulator is not even asked."""
+
+    kept = Snapshot(tmp_path / "missing" / "x.state")
+    kept.save(Unasked(), {})  # type: ignore[arg-type]
+    assert kept.about is None
 
 
 def test_an_emulator_that_goes_away_is_told(fake) -> None:
