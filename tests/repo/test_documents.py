@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import kvmabi
-from kvmabi import cli
+from kvmabi import verbs
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
@@ -43,7 +43,7 @@ def wrong_with(command: str) -> str:
 def wrong_with_arguments(arguments: list[str]) -> str:
     verb = next((one for one in arguments if not one.startswith("-")), None)
     try:
-        cli.make_parser(verb).parse_args(arguments)
+        verbs.make_parser(verb).parse_args(arguments)
     except SystemExit as error:
         return "" if error.code == 0 else f"no such arguments: {arguments}"
     return ""

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kvmabi import __version__, cli
+from kvmabi import __version__, cli, verbs
 from kvmabi.errors import ExitCode, HeaderError, IoctlError, KvmUnavailable, UsageError
 
 
@@ -21,7 +21,7 @@ def verb(monkeypatch):
             parser.add_argument("--jobs", type=int, default=1)
 
         module = SimpleNamespace(add_arguments=add_arguments, run=run)
-        monkeypatch.setattr(cli, "_load", lambda _name: module)
+        monkeypatch.setattr(verbs, "load", lambda _name: module)
 
     return install
 
@@ -49,7 +49,7 @@ def test_without_a_verb_help_comes_and_exit_2(capsys) -> None:
     out, err = capsys.readouterr()
     assert out == ""
     assert "exit codes:" in err
-    for one in cli.VERBS:
+    for one in verbs.VERBS:
         assert f"{one.name}  " in err
 
 
@@ -110,7 +110,7 @@ def test_ctrl_c_is_exit_130_and_one_line(verb, capsys) -> None:
 
 
 def test_a_verb_that_cannot_be_imported_is_the_harness(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(cli, "VERBS", (cli.Verb("lost", "kvmabi.no_such_module", "x"),))
+    monkeypatch.setattr(verbs, "VERBS", (verbs.Verb("lost", "kvmabi.no_such_module", "x"),))
     assert cli.main(["lost"]) == ExitCode.HARNESS_FAILED
     assert "ModuleNotFoundError" in capsys.readouterr().err
 
@@ -119,7 +119,7 @@ PRINTS = """
 import os
 import sys
 from types import SimpleNamespace
-from kvmabi import cli
+from kvmabi import cli, verbs
 
 def run(args):
     sys.stdin.read()
@@ -128,7 +128,7 @@ def run(args):
     os.write(1, sys.argv[2].encode())
     return 0
 
-cli._load = lambda name: SimpleNamespace(add_arguments=lambda parser: None, run=run)
+verbs.load = lambda name: SimpleNamespace(add_arguments=lambda parser: None, run=run)
 sys.exit(cli.main(["matrix"]))
 """
 
@@ -152,7 +152,7 @@ def test_a_reader_that_goes_away_is_no_noise(lines: int, record: str) -> None:
 WRITES = """
 import sys
 from types import SimpleNamespace
-from kvmabi import cli
+from kvmabi import cli, verbs
 from kvmabi.errors import UsageError
 
 def run(args):
@@ -163,7 +163,7 @@ def run(args):
         raise KeyboardInterrupt
     return 0
 
-cli._load = lambda name: SimpleNamespace(add_arguments=lambda parser: None, run=run)
+verbs.load = lambda name: SimpleNamespace(add_arguments=lambda parser: None, run=run)
 sys.exit(cli.main(sys.argv[3:] or ["matrix"]))
 """
 

@@ -15,7 +15,7 @@ from typing import Self
 import pytest
 from rich.console import Console
 
-from kvmabi import cli
+from kvmabi import cli, verbs
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.lab import child
 from kvmabi.lab.child import Child, Task
@@ -235,7 +235,7 @@ def test_each_side_has_its_own_kernel_back_end_and_files(tmp_path: Path) -> None
         "--only",
         "caps",
     ]
-    args = cli.make_parser("lab").parse_args(line)
+    args = verbs.make_parser("lab").parse_args(line)
     old, new = (make_side(name, args, tmp_path).task.words for name in ("old", "new"))
     assert " ".join(old) == (
         "lab run --kernel k1 --backend svm --deadline 60.0 --fresh "
