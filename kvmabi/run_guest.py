@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from kvmabi.arguments import seconds
 from kvmabi.errors import UsageError
 from kvmabi.kvm import System
 from kvmabi.vmm.pc import PcConfig, PcMachine
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=DEFAULT_TIMEOUT_S,
         help=f"end the guest after so long ({DEFAULT_TIMEOUT_S:g})",
     )
@@ -70,16 +71,6 @@ def size_bytes(text: str) -> int:
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 128M or 4G")
     return int(match[1]) * _SUFFIXES[match[2].upper()]
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: it must be a number of seconds, above 0")
-    return seconds
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Final, Self
+from typing import Any, Final, Self
 
 from kvmabi.errors import ExitCode, KernelLost, UsageError
 from kvmabi.ioeventfd.case_log import thread_name
@@ -25,7 +25,6 @@ from kvmabi.lab.klog import BOOT, Finding, LogReader
 from kvmabi.results import CaseRecord, Disagreement, EndRecord, RunRecord, Verdict
 from kvmabi.results.record import Json, from_line
 from kvmabi.results.recorder import Recorder
-from kvmabi.results.store import STDOUT
 
 CLEAN_LOG: Final = 0
 """The number, beside the promises', of what every case expects of the kernel's log."""
@@ -67,19 +66,19 @@ class Collector:
         self._let_gone: dict[str, CaseRecord] = {}
         self._ended: dict[str, Any] = {}
         self._inner_end: EndRecord | None = None
-        self._file: IO[bytes] | None = None
-        if terms.json and not terms.cases and terms.json != STDOUT:
-            self._file = self._stack.enter_context(_open(terms.json))
+        self._unread = bytearray()
         self.recorder: Recorder | None = None
 
     def take(self, frame: Frame | None) -> None:
         """Take the next frame; None where there is none, but time has passed."""
         match frame:
             case None:
+                if not self._log.goes_on:
+                    self._let_go()
                 if self.recorder is not None:
                     self.recorder.refresh()
-            case Frame(Kind.RECORDS, payload) if self._file is not None:
-                self._file.write(payload)
+            case Frame(Kind.RECORDS, payload) if not self._terms.cases:
+                self._unread += payload
             case Frame(Kind.RECORDS, payload):
                 *lines, self._tail = (self._tail + payload).split(b"\n")
                 for line in lines:
@@ -120,7 +119,7 @@ class Collector:
                 self._inner_end = end
 
     def _let_go(self) -> None:
-        """Record the case that was held back until the log up to its end was there."""
+        """Record the case that was held back while the log might still say more of it."""
         if self._held is not None and self.recorder is not None:
             case, self._held = self._held, None
             case = with_findings(case, self._log.take(case.id))
@@ -129,10 +128,11 @@ class Collector:
 
     def lost(self, error: KernelLost, running: str) -> None:
         """Record that the kernel went: the error of the case that was running, and of the run."""
-        last = self._held.id if self._held else ""
         self._let_go()
         if self.recorder is None:
             return
+        self._revise(self.recorder)
+        last = next(reversed(self._let_gone), "")
         if running and running not in self.recorder.tally.ids:
             self.recorder.add(lost_case(running, error))
         place = f"after the case {last}" if last else "before its first case ended"
@@ -144,21 +144,31 @@ class Collector:
 
         `carrier` is what the kernel under test says that it sent its frames by.
         A taint that came during the run without a word in the log is a problem of its own, and so
-        is what came damaged. KernelLost for that where there is no result to note it in.
+        is what came damaged, or not at all. KernelLost for that where there is no result to note
+        it in.
         """
         self._tell_traced()
+        overrun = self._ended.get("log_overrun", 0)
         damage = f"{damaged_bytes} bytes of what the kernel under test sent came damaged"
         heard = self._log.heard
         booting = self._log.take(BOOT)
         self._find_who_left_memory()
         self._let_go()
+        tainted_before = int(self._ended.get("tainted_before", tainted_before))
+        problems = [damage] if damaged_bytes else []
+        if self.tainted != tainted_before and not heard:
+            before, now = f"{tainted_before:#x}", f"{self.tainted:#x}"
+            problems.append(f"the kernel's taint went from {before} to {now}, unexplained")
+        if overrun:
+            problems.append(f"{LOG_PROBLEM} ran over {overrun} times: what it said there is lost")
         if self.recorder is None:
+            self._write_unread()
             self._tell_findings(booting)
-            if damaged_bytes:
-                raise KernelLost(damage)
+            if problems:
+                raise KernelLost("; ".join(problems))
             return
-        if damaged_bytes:
-            self.recorder.problem(damage)
+        for text in problems:
+            self.recorder.problem(text)
         if carrier:
             self.recorder.note("carrier", carrier)
         self._revise(self.recorder)
@@ -168,10 +178,6 @@ class Collector:
         self.recorder.note("tainted", self.tainted)
         if booting:
             self._note_boot(booting)
-        tainted_before = int(self._ended.get("tainted_before", tainted_before))
-        if self.tainted != tainted_before and not heard:
-            before, now = f"{tainted_before:#x}", f"{self.tainted:#x}"
-            self.recorder.problem(f"the kernel's taint went from {before} to {now}, unexplained")
         inner = self._inner_end
         if inner is not None and inner.interrupted:  # as --fail-fast does
             self.recorder.cut_short()
@@ -195,6 +201,14 @@ class Collector:
         for case_id in dict.fromkeys(one.case for one in self._log.findings):
             if before := self._let_gone.get(case_id):
                 recorder.revise(before, with_findings(before, self._log.take(case_id)))
+
+    def _write_unread(self) -> None:
+        """Write the verb's own JSON, which is of use only as a whole."""
+        if self._unread and self._terms.json is not None:
+            try:
+                Path(self._terms.json).write_bytes(self._unread)
+            except OSError as error:
+                raise UsageError(f"--json {self._terms.json}: {error.strerror}") from error
 
     def _tell_traced(self) -> None:
         """Keep, and tell, how often the tracepoints fired that the user named."""
@@ -251,6 +265,7 @@ class Collector:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._let_go()
         self._stack.__exit__(kind, error, trace)
 
 
@@ -281,13 +296,6 @@ def lost_case(case_id: str, error: KernelLost) -> CaseRecord:
         phase=phase,
         reason=f"{LOST} in this case: {error}",
     )
-
-
-def _open(path: str) -> IO[bytes]:
-    try:
-        return Path(path).open("wb")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _place(case_id: str) -> tuple[str, str, str]:

@@ -21,7 +21,7 @@ LONGEST: Final = 60
 LAST_WORDS: Final = 24
 
 _FINDING: Final = re.compile(
-    r"\bWARNING: |\bBUG: |kernel BUG at|Oops: |general protection fault|(KA|KC|UB)SAN: |"
+    r"\bWARNING: |\bBUG[: ]|Oops: |general protection fault|(KA|KC|UB)SAN: |"
     r"INFO: (possible|inconsistent|suspicious|task .* blocked|rcu_|trying to register)|"
     r"KFENCE: |rcu: INFO: |self-detected stall|refcount_t: |list_(add|del) corruption|"
     r"unreferenced object 0x|Kernel panic|soft lockup|hard LOCKUP|"
@@ -85,6 +85,11 @@ class LogReader:
             self._open = Finding(self.case, [text])
             self.findings.append(self._open)
             self.heard += self.case != BOOT
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the next message may belong to the finding before it."""
+        return self._open is not None
 
     def _go_on(self, finding: Finding, text: str) -> None:
         finding.lines.append(text)

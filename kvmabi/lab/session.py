@@ -16,7 +16,7 @@ from kvmabi.errors import KernelLost, LabUnavailable
 from kvmabi.lab import klog
 from kvmabi.lab.backends import SILENCE_S
 from kvmabi.lab.frames import Decoder, Frame, Kind
-from kvmabi.lab.inside import swap
+from kvmabi.lab.inside import files
 from kvmabi.lab.inside.port import NO_IO_PORT, NO_VIRTIO, UNKNOWN
 from kvmabi.lab.machine.emulator import Emulator, Line
 
@@ -47,7 +47,7 @@ class Job:
     """What the kernel under test is to run; "@records" among the arguments is the result file.
 
     `trace` names the tracepoints ("kvm:kvm_fast_mmio") whose firing is to be counted meanwhile.
-    `modules` are to take the place of those that were loaded, by name.
+    `modules` are to take the place of those that were loaded, by name; `files` are to be there.
     """
 
     arguments: Sequence[str]
@@ -56,6 +56,7 @@ class Job:
     now: float | None = None
     """What the kernel's clock is set to, in seconds since 1970; None: to ours."""
     modules: Mapping[str, bytes] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def line(self) -> bytes:
         """Return the job as it is sent."""
@@ -63,7 +64,8 @@ class Job:
             "arguments": list(self.arguments),
             "environment": dict(self.environment),
             "trace": list(self.trace),
-            "modules": swap.pack(self.modules),
+            "modules": files.pack(self.modules),
+            "files": files.pack(self.files),
             # a snapshot's clock stands where it was taken
             "now": time.time() if self.now is None else self.now,
         }
@@ -107,6 +109,7 @@ class Session:
         self._when_ready = when_ready
         self.heard_anything = False
         self._lost_before = 0
+        self._unsent = memoryview(b"")
         self._selector = selectors.DefaultSelector()
         self._selector.register(emulator.port, selectors.EVENT_READ, self._from_port)
         self._selector.register(emulator.console, selectors.EVENT_READ, self._from_console)
@@ -130,7 +133,11 @@ class Session:
         if self._restored is not None:
             self._send_job()
         while True:
-            for key, _ in self._selector.select(TICK_S):
+            for key, ready in self._selector.select(TICK_S):
+                if ready & selectors.EVENT_WRITE:
+                    self._send()
+                if not ready & selectors.EVENT_READ:
+                    continue
                 for frame in key.data(key.fileobj):
                     if self._take(frame):
                         yield frame
@@ -163,7 +170,22 @@ class Session:
     def _send_job(self) -> None:
         self._ready = True
         self._heard = time.monotonic()
-        self._emulator.hand_over(self._job.line())
+        if self._emulator.takes_jobs:
+            self._unsent = memoryview(self._job.line())
+            both = selectors.EVENT_READ | selectors.EVENT_WRITE
+            self._selector.modify(self._emulator.port, both, self._from_port)
+
+    def _send(self) -> None:
+        """Send what of the job the machine takes now: a changed module is more than a line's."""
+        try:
+            self._unsent = self._unsent[os.write(self._emulator.port.fileno(), self._unsent) :]
+        except BlockingIOError:
+            return
+        except (BrokenPipeError, ConnectionResetError):  # it went down, which reading will tell
+            self._unsent = memoryview(b"")
+        if not self._unsent:
+            port = self._emulator.port
+            self._selector.modify(port, selectors.EVENT_READ, self._from_port)
 
     def _from_port(self, port: Line) -> Iterator[Frame]:
         return self._decoder.feed(self._receive(port))

@@ -22,6 +22,9 @@ SOURCE = "debian:linux-source-6.1"
 BUILD_S = 7200
 """A build may have to share two CPUs with everything else."""
 SLICE = ("--filter", "phase-*-mmio-len4-any-w4-at0", "--filter", "teardown-*-mmio-len4")
+REFUSED = "length-mmio-len3-any-nonblocking"
+MISSED = 2
+"""A stale pointer somewhere keeps kmemleak from seeing an object; of 23, it missed one."""
 KEPT_FOR_EVER = """\
 name = "forgets"
 about = "a registration's memory is not given back when it is deassigned"
@@ -109,9 +112,12 @@ def test_the_debug_kernel_finds_what_a_module_forgets(tmp_path: Path) -> None:
     patch = tmp_path / "forgets.toml"
     patch.write_text(KEPT_FOR_EVER)
     kernel = built("--flavour", "debug", "--patch", str(patch))
-    result = matrix(kernel, tmp_path / "result.jsonl", *SLICE)
-    failed = [case for case in result.cases if case.verdict is Verdict.FAIL]
-    assert [case.id for case in failed] == [result.cases[-1].id]
-    seen = failed[0].disagreements[-1].seen
-    assert "unreferenced object" in seen
-    assert "kvm" in seen
+    result = matrix(kernel, tmp_path / "result.jsonl", *SLICE, "--filter", REFUSED)
+    failed = {case.id: case for case in result.cases if case.verdict is Verdict.FAIL}
+    passed = {case.id for case in result.cases if case.verdict is Verdict.PASS}
+    assert REFUSED in passed  # nothing is allocated there
+    assert len(passed) <= 1 + MISSED
+    assert len(failed) + len(passed) == len(result.cases) > 20
+    for case in failed.values():
+        assert all("unreferenced object" in str(one.seen) for one in case.disagreements)
+        assert "kvm_assign_ioeventfd" in str(case.disagreements[0].seen)

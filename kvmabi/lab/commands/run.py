@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 from typing import Final
 
+from kvmabi.arguments import seconds
 from kvmabi.errors import UsageError
 from kvmabi.ioeventfd.case_log import CASE_LOG
 from kvmabi.lab import cache, kernels
@@ -18,10 +19,12 @@ from kvmabi.lab.launch import Launch, note
 from kvmabi.lab.machine import snapshot, start
 from kvmabi.lab.machine.emulator import BEGINNING, Machine
 from kvmabi.lab.nested import resolved
+from kvmabi.lab.outputs import check_writable
 from kvmabi.lab.rootfs import initramfs
 from kvmabi.lab.session import Job
 from kvmabi.lab.words import RECORDING, inner_command
 from kvmabi.results.record import Json
+from kvmabi.results.store import STDOUT
 
 DEFAULT_KERNEL: Final = "debian:6.1"
 DEFAULT_BACKEND: Final = "svm"
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline",
         metavar="SECONDS",
-        type=float,
+        type=seconds,
         help="give the kernel up after this time (default: "
         + ", ".join(f"{one.deadline_s:.0f} in {one.name}" for one in (QEMU, BOCHS))
         + ")",
@@ -105,7 +108,9 @@ def tracepoint(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Carry the subcommand out and return its exit code."""
-    words, json = inner_command(args.words)
+    inner = inner_command(args.words)
+    if inner.json not in (None, STDOUT):
+        check_writable("--json", inner.json)
     seed = _seed_of(args)
     chosen = resolved(backend(args.backend))
     if seed is not None:
@@ -117,16 +122,16 @@ def run(args: argparse.Namespace) -> int:
     machine = Machine(chosen, kernel.image, seed=seed)
     note(f"{kernel.source} on {chosen.name} ({chosen.about}, {emulator})")
     terms = Terms(
-        json=json,
-        repro=f"{_prefix(args)} -- {words[0]} --repro",
-        cases=words[0] in RECORDING,
+        json=inner.json,
+        repro=f"{_prefix(args)} -- {inner.words[0]} --repro",
+        cases=inner.words[0] in RECORDING,
         lab={
             **_what_runs(machine, kernel, emulator),
             "swapped": {name: cache.digest(swapped[name]) for name in swapped},
         },
     )
     now = None if seed is None else BEGINNING.timestamp()
-    job = Job(words, TELLS, args.trace, now, swapped)
+    job = Job(inner.words, TELLS, args.trace, now, swapped, inner.files)
     deadline_s = chosen.emulator.deadline_s if args.deadline is None else args.deadline
     launch = Launch(machine, image, job, deadline_s, _log_file(args.log))
     may_keep = chosen.emulator.keeps and not args.fresh

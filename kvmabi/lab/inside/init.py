@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from kvmabi.errors import KvmAbiError
 from kvmabi.lab.frames import Kind, encode
+from kvmabi.lab.inside.files import unpack
 from kvmabi.lab.inside.leaks import Kmemleak, as_messages
 from kvmabi.lab.inside.port import Port, Trouble, open_port
 from kvmabi.lab.inside.swap import swap
@@ -40,7 +41,11 @@ MOUNTS: Final = (
 MODULES: Final = Path("/modules")
 ORDER: Final = "order.json"
 HARNESS_FAILED: Final = 4
+KMSG: Final = "/dev/kmsg"
+MESSAGE_BYTES: Final = 8192
 READ_BYTES: Final = 1 << 16
+WAIT_S: Final = 0.2
+"""After how long without a word the verb is looked after."""
 COLLECT_EVERY: Final = 100_000
 """So many new objects before Python looks for garbage among them: by its own figure, 700, that is
 a third of the time in which an emulator makes the list of cases, none of which is garbage."""
@@ -65,6 +70,7 @@ def main() -> None:
         job = port.read_job()
         time.clock_settime(time.CLOCK_REALTIME, job["now"])
         swap_modules(job.get("modules", {}))
+        unpack(job.get("files", {}))
         ended = Runner(port, job).run()
         send(port, Kind.EXIT, json.dumps(ended).encode())
     except Trouble as error:
@@ -165,10 +171,14 @@ class Runner:
         self._port = port
         self._job = job
         self._selector = selectors.DefaultSelector()
-        self._kmsg = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._kmsg = os.open(KMSG, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._overrun = 0
 
     def run(self) -> dict[str, Any]:
-        """Return how the verb ended ("exit"), the taint bits around it, and what was "traced"."""
+        """Return how the verb ended ("exit"), the taint bits around it, and what was "traced".
+
+        "log_overrun" is how often messages of the kernel's were gone before they were read.
+        """
         before = taint()
         leaks = Kmemleak()
         leaks.start()
@@ -179,15 +189,15 @@ class Runner:
             self._be_the_verb({kind: write for kind, (_, write) in ends.items()})
         for kind, (read, write) in ends.items():
             os.close(write)
+            os.set_blocking(read, False)
             self._selector.register(read, selectors.EVENT_READ, kind)
         self._selector.register(self._kmsg, selectors.EVENT_READ, Kind.LOG)
-        self._pass_on(len(ends))
-        _, status = os.waitpid(child, 0)
+        status = self._pass_on_until_it_ends(child)
         traced = counters.counts()
         self._tell(leaks)
         code = os.waitstatus_to_exitcode(status)
         tainted = {"tainted_before": before, "tainted": taint()}
-        return {"exit": code, **tainted, "traced": traced}
+        return {"exit": code, **tainted, "traced": traced, "log_overrun": self._overrun}
 
     def _tell(self, leaks: Kmemleak) -> None:
         lines = leaks.report()
@@ -197,29 +207,48 @@ class Runner:
         if leaks.about:
             send(self._port, Kind.ERR, f"kvmabi lab: {leaks.about}\n".encode())
 
-    def _pass_on(self, open_ends: int) -> None:
-        while open_ends:
-            for key, _ in self._selector.select():
-                # the log first: what the kernel said stands before the record of the case
-                self._log()
-                if key.data is Kind.LOG:
-                    continue
-                data = os.read(key.fd, READ_BYTES)
-                if data:
-                    send(self._port, key.data, data)
-                else:
-                    self._selector.unregister(key.fd)
-                    open_ends -= 1
+    def _pass_on_until_it_ends(self, child: int) -> int:
+        """Pass on what the verb says, and return its wait status.
+
+        A worker of its that is stuck in the kernel may hold its pipes open for longer.
+        """
+        while True:
+            ended, status = os.waitpid(child, 0 if self._is_silent() else os.WNOHANG)
+            self._pass_on(0 if ended else WAIT_S)
+            if ended:
+                while self._pass_on(0):
+                    pass
+                return status
+
+    def _is_silent(self) -> bool:
+        """Return whether nobody holds any of the verb's pipes open."""
+        return len(self._selector.get_map()) == 1  # the log's
+
+    def _pass_on(self, wait_s: float) -> bool:
+        """Pass on what there is, and return whether there was any of the verb's."""
+        any_of_it = False
+        for key, _ in self._selector.select(wait_s):
+            # the log first: what the kernel said stands before the record of the case
+            self._log()
+            if key.data is Kind.LOG:
+                continue
+            any_of_it = True
+            data = os.read(key.fd, READ_BYTES)
+            if data:
+                send(self._port, key.data, data)
+            else:
+                self._selector.unregister(key.fd)
+        return any_of_it
 
     def _log(self) -> None:
         messages = []
         while True:
             try:
-                messages.append(os.read(self._kmsg, 8192))
+                messages.append(os.read(self._kmsg, MESSAGE_BYTES))
             except BlockingIOError:
                 break
             except BrokenPipeError:  # messages were overwritten before they were read
-                continue
+                self._overrun += 1
         if messages:
             send(self._port, Kind.LOG, b"".join(messages))
 

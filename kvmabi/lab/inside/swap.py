@@ -22,13 +22,8 @@ Order = Sequence[tuple[str, str]]
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def pack(images: Mapping[str, bytes]) -> dict[str, str]:
-    """Return modules, name to file's content, as a job can carry them."""
-    return {name: base64.b64encode(image).decode() for name, image in images.items()}
-
-
 def swap(order: Order, packed: Mapping[str, str], originals: Mapping[str, bytes]) -> str:
-    """Exchange modules for those that `pack` made; return what went wrong, "" for nothing.
+    """Exchange modules for those that `files.pack` packed; return what went wrong, "" for nothing.
 
     Every module that was loaded after the first of them goes as well, and comes back: `originals`
     has their files, by name.

@@ -2,7 +2,8 @@
 
 Its configuration and the CD lie in memory, the kernel's console comes by a pipe and the frames by
 its standard output: no file is left behind, whatever happens. Debian's bochs draws its screen for
-the net alone (rfb); it gets a network of its own for that, so that nobody can look or meet.
+the net alone (rfb); it gets a network of its own for that, so that nobody can look or meet, and
+where the machine allows it none, that is told.
 Source: bochsrc(5).
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self
@@ -22,6 +24,10 @@ from kvmabi.lab.machine.emulator import Machine, Process
 BANNER: Final = "Emulator "
 STEPS_A_SECOND: Final = 50_000_000
 """How many instructions the guest's second has: what its clocks count, not what bochs can do."""
+OPEN_SCREEN: Final = (
+    "kvmabi lab: note: bochs listens on a port of this machine (5900 or the next free), where all "
+    "can see its screen: it may have no network of its own (unshare(2) is refused)\n"
+)
 LOADER: Final = "ISOLINUX.BIN"
 REBOOT: Final = "reboot=triple"
 """A machine that is reset would boot again for ever; of a triple fault bochs makes an end."""
@@ -100,6 +106,8 @@ class Emulator:
     The kernel finds its job when it is up; none can be handed over later.
     """
 
+    takes_jobs = False
+
     def __init__(self, machine: Machine, initramfs: bytes) -> None:
         with ExitStack() as passed_on:
             self.port, out = socket.socketpair()
@@ -115,14 +123,13 @@ class Emulator:
             self._process = Process(words, [cd, console, own, go], out=out.fileno(), net=False)
         self.port.setblocking(False)
         os.set_blocking(end, False)
+        if self._process.shares_net:
+            sys.stderr.write(OPEN_SCREEN)
 
     @property
     def pid(self) -> int:
         """The emulator's process id."""
         return self._process.pid
-
-    def hand_over(self, job: bytes) -> None:
-        """Do nothing: the kernel has its job."""
 
     def how_it_ended(self) -> str:
         """Return how the emulator ended with what it said, or "" while it runs."""

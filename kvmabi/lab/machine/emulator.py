@@ -21,6 +21,7 @@ from kvmabi.lab.lifeline import end_with
 MEMORY_MIB: Final = 1024
 BEGINNING: Final = datetime(2020, 1, 1, tzinfo=UTC)
 """What the clock of a machine that counts instructions shows when it starts."""
+SHARES_NET: Final = b"it could not leave this machine's network\n"
 CLONE_NEWUSER: Final = 0x1000_0000
 CLONE_NEWNET: Final = 0x4000_0000
 KERNEL_ARGUMENTS: Final = (
@@ -55,7 +56,7 @@ class Machine:
 
 
 class Line(Protocol):
-    """Our end of a line out of the machine; reading from it does not wait."""
+    """Our end of a line out of the machine; neither reading nor writing waits."""
 
     def fileno(self) -> int:
         """Return the descriptor."""
@@ -72,8 +73,9 @@ class Emulator(Protocol):
     def console(self) -> Line:
         """Where the kernel's console is."""
 
-    def hand_over(self, job: bytes) -> None:
-        """Give a kernel that is ready its job, where it did not boot with it."""
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether a kernel that is ready gets its job by `port`; else it booted with it."""
 
     def how_it_ended(self) -> str:
         """Return how the emulator ended with what it said, or "" while it runs."""
@@ -117,6 +119,11 @@ class Process:
         """The emulator's process id."""
         return self._process.pid
 
+    @property
+    def shares_net(self) -> bool:
+        """Whether it was to have a network of its own, and could not."""
+        return os.pread(self._errors.fileno(), len(SHARES_NET), 0) == SHARES_NET
+
     def how_it_ended(self) -> str:
         """Return how the emulator ended with what it said, or "" while it runs."""
         status = self._process.poll()
@@ -136,9 +143,11 @@ class Process:
 
 
 def _end_without_net_with(parent: int) -> None:
-    """Leave this machine's network first, where that is allowed, with all ports it might listen on.
+    """Leave this machine's network first, with all its ports; tell where that is refused.
 
-    In this order, since a process in a new name space forgets whose end is to be its own.
+    Root may, and others in a name space of their own, where the machine allows it. In this order,
+    since a process in a new name space forgets whose end is to be its own.
     """
-    _libc.unshare(CLONE_NEWNET if os.geteuid() == 0 else CLONE_NEWNET | CLONE_NEWUSER)
+    if _libc.unshare(CLONE_NEWNET) and _libc.unshare(CLONE_NEWNET | CLONE_NEWUSER):
+        os.write(2, SHARES_NET)
     end_with(parent)

@@ -86,7 +86,7 @@ class Emulator:
     """
 
     def __init__(self, machine: Machine, initramfs: bytes, state: Path | None = None) -> None:
-        self._takes_jobs = machine.backend.emulator.carrier.both_ways
+        self.takes_jobs = machine.backend.emulator.carrier.both_ways
         with ExitStack() as passed_on:
             self.port, port = _pair(passed_on)
             self.console, console = _pair(passed_on)
@@ -112,14 +112,6 @@ class Emulator:
     def monitor(self) -> Monitor:
         """Return the emulator's monitor; to be asked for once."""
         return Monitor(self._monitor)
-
-    def hand_over(self, job: bytes) -> None:
-        """Send the job, unless the kernel has it."""
-        if not self._takes_jobs:
-            return
-        self.port.setblocking(True)
-        self.port.sendall(job)
-        self.port.setblocking(False)
 
     def how_it_ended(self) -> str:
         """Return how the emulator ended with what it said, or "" while it runs."""

@@ -191,6 +191,63 @@ def test_damage_on_the_line_is_a_problem(tmp_path: Path) -> None:
     assert problem == "7 bytes of what the kernel under test sent came damaged"
 
 
+@pytest.mark.parametrize("cases", [True, False])
+def test_a_log_that_ran_over_is_the_harness(tmp_path: Path, cases: bool) -> None:
+    path = tmp_path / "result.jsonl"
+    with Collector(Terms(str(path), "", {}, cases=cases)) as collector:
+        collector.take(records(to_line(RUN), *map(case, IDS), END))
+        collector.take(Frame(Kind.EXIT, b'{"exit": 0, "tainted": 0, "log_overrun": 2}'))
+        if cases:
+            collector.finish()
+            collector.close()
+            assert collector.exit_code == ExitCode.HARNESS_FAILED
+            assert "ran over 2 times" in read_result(path).end.problems[0]
+        else:
+            with pytest.raises(KernelLost, match="ran over 2 times"):
+                collector.finish()
+
+
+def test_a_taint_is_told_too_where_there_is_no_result() -> None:
+    tainted = Frame(Kind.EXIT, b'{"exit": 0, "tainted": 512, "tainted_before": 0}')
+    with Collector(Terms(None, "", {}, cases=False)) as collector:
+        collector.take(tainted)
+        with pytest.raises(KernelLost, match="taint went from 0x0 to 0x200"):
+            collector.finish()
+    with Collector(Terms(None, "", {}, cases=False)) as collector:  # the control: explained
+        collector.take(log(BOOTED, "BUG kmalloc-64 (Not tainted): Object already free"))
+        collector.take(tainted)
+        collector.finish()
+        assert collector.exit_code == ExitCode.BROKEN
+
+
+def test_ctrl_c_keeps_the_case_that_ended_last(tmp_path: Path) -> None:
+    path = tmp_path / "result.jsonl"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        Collector(Terms(str(path), "", {})) as collector,
+    ):
+        collector.take(log("kvmabi: case one", "BUG: x"))
+        collector.take(records(to_line(RUN), case("one")))
+        raise KeyboardInterrupt
+    assert [(one.id, one.verdict) for one in read_result(path).cases] == [("one", "fail")]
+
+
+def test_a_case_is_in_the_file_as_soon_as_the_log_says_no_more_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "result.jsonl"
+    with Collector(Terms(str(path), "", {})) as collector:
+        collector.take(log("kvmabi: case one"))
+        collector.take(records(to_line(RUN), case("one")))
+        collector.take(None)
+        assert [one.id for one in read_result(path).cases] == ["one"]
+        collector.take(log("kvmabi: case two", "BUG: x"))
+        collector.take(records(case("two")))
+        collector.take(None)
+        assert [one.id for one in read_result(path).cases] == ["one"]
+        collector.take(log("more of it", "kvmabi: case three"))
+        collector.take(None)
+        assert read_result(path).cases[1].disagreements[0].seen == "BUG: x\nmore of it"
+
+
 def test_damage_where_there_is_no_result_is_an_error() -> None:
     with Collector(Terms(None, "", {}, cases=False)) as collector:
         collector.take(EXIT)
@@ -246,6 +303,15 @@ def test_without_records_the_output_and_the_exit_code_are_the_verbs(play, capfd)
     )
     assert (collector.exit_code, result) == (2, None)
     assert capfd.readouterr() == ("text", "bad")
+
+
+def test_json_that_is_no_result_is_written_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.write_text("an earlier report")
+    with Collector(Terms(str(path), "", {}, cases=False)) as collector:
+        collector.take(Frame(Kind.RECORDS, b'{"a":'))
+        collector.lost(KernelLost("it hangs"), "")
+    assert path.read_text() == "an earlier report"
 
 
 def test_json_that_is_no_result_goes_to_its_file_unread(tmp_path: Path) -> None:

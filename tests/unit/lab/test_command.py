@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmabi import cli
+from kvmabi import cli, verbs
 from kvmabi.errors import ExitCode, LabUnavailable, UsageError
 from kvmabi.lab.backends import BACKENDS, backend, counting
 from kvmabi.lab.commands.run import _log_file, _prefix, _seed_of, add_arguments
@@ -16,7 +16,7 @@ from kvmabi.lab.machine import qemu
 from kvmabi.lab.machine.emulator import Machine, check_tools
 from kvmabi.lab.rootfs.initramfs import check
 from kvmabi.lab.rootfs.userland import RUNTIME, code_files, merged
-from kvmabi.lab.words import inner_command
+from kvmabi.lab.words import Inner, inner_command
 
 SVM = backend("svm")
 CONFIG = dict.fromkeys(
@@ -55,21 +55,23 @@ def kernel(config: dict[str, str] | None) -> Kernel:
         (["matrix", "--json=-", "--jobs=2"], ["matrix", "--jobs=2", "--json", "@records"], "-"),
         (["matrix", "--list"], ["matrix", "--list"], None),
         (["matrix", "--repro=x"], ["matrix", "--repro=x"], None),
-        (["abi", "show"], ["abi", "show"], None),
+        (["abi", "verify"], ["abi", "verify"], None),
         (["probe", "--json", "out"], ["probe", "--json", "@records"], "out"),
         (["probe", "--json", "-"], ["probe", "--json", "-"], "-"),
     ],
 )
 def test_the_result_stays_outside(words: list[str], inside: list[str], json: str | None) -> None:
-    assert inner_command(words) == (inside, json)
+    assert inner_command(words) == Inner(inside, json)
 
 
 @pytest.mark.parametrize(
     "words",
     [
         [],
+        ["--json", "x"],
         ["lab", "run"],
-        ["matrix", "--json"],
+        ["compare", "a", "b"],
+        ["headers", "list"],
         ["matrix", "--resume", "x"],
         ["matrix", "--resume=x"],
         ["bench", "--plot", "x.svg"],
@@ -78,6 +80,54 @@ def test_the_result_stays_outside(words: list[str], inside: list[str], json: str
 def test_what_makes_no_sense_inside_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
         inner_command(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["frob"], "invalid choice: 'frob'"),
+        (["matrix", "--bogus"], "unrecognized arguments: --bogus"),
+        (["matrix", "--json"], "expected one argument"),
+        (["matrix", "--repro", "x", "--list"], "not allowed with argument"),
+    ],
+)
+def test_what_the_verb_does_not_take_is_told_before_anything_boots(words, text, capsys) -> None:
+    with pytest.raises(SystemExit) as error:
+        inner_command(words)
+    assert error.value.code == ExitCode.USAGE
+    assert text in capsys.readouterr().err
+
+
+def test_files_that_the_verb_reads_are_brought_in(tmp_path: Path) -> None:
+    image, old = tmp_path / "x.flat", tmp_path / "old.json"
+    image.write_bytes(b"image")
+    old.write_bytes(b"{}")
+    guest = inner_command(["guest", str(image), "--memory", "1M"])
+    assert guest == Inner(
+        ["guest", "/files/0-x.flat", "--memory", "1M"], None, {"0-x.flat": b"image"}
+    )
+    probe = inner_command(["probe", f"--compare={old}", "--json", "new"])
+    assert probe.words == ["probe", "--compare=/files/0-old.json", "--json", "@records"]
+    assert (probe.json, probe.files) == ("new", {"0-old.json": b"{}"})
+
+
+def test_folders_of_headers_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot see this machine's folders"):
+        inner_command(["matrix", "--headers", str(tmp_path)])
+    assert inner_command(["matrix", "--headers", "6.12"]).files == {}
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "nan", "inf", "soon"])
+def test_a_deadline_is_a_time(text: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        parsed("--deadline", text)
+    assert "above 0" in capsys.readouterr().err
+
+
+def test_a_result_that_cannot_be_written_is_told_before_anything_boots(capsys) -> None:
+    words = ["lab", "run", "--", "matrix", "--json", "/nonexistent/x.jsonl"]
+    assert cli.main(words) == ExitCode.USAGE
+    assert "--json /nonexistent/x.jsonl: No such file or directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -91,7 +141,7 @@ def test_bad_usage_is_exit_2(arguments: list[str]) -> None:
 
 def test_the_verb_behind_two_dashes_is_not_ours() -> None:
     words = ["lab", "run", "--kernel", "k", "--", "matrix", "--filter", "x", "--kernel"]
-    args = cli.make_parser("lab").parse_args(words)
+    args = verbs.make_parser("lab").parse_args(words)
     assert args.words == ["matrix", "--filter", "x", "--kernel"]
 
 

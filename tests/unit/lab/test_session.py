@@ -32,6 +32,7 @@ class FakeEmulator:
         self.console, console = socket.socketpair()
         self.port.setblocking(False)
         self.console.setblocking(False)
+        self.takes_jobs = True
         self.closed = False
         self._ended = ""
         self._thread = threading.Thread(target=self._run, args=(script, port, console))
@@ -41,10 +42,6 @@ class FakeEmulator:
         with port, console, suppress(OSError):  # the session may be gone already
             script(port, console)
         self._ended = "exit status 0"
-
-    def hand_over(self, job: bytes) -> None:
-        with suppress(BrokenPipeError):
-            self.port.sendall(job)
 
     def how_it_ended(self) -> str:
         return self._ended
@@ -56,8 +53,8 @@ class FakeEmulator:
         self._thread.join()
 
 
-def session_of(emulator: FakeEmulator, **more: Any) -> Session:
-    return Session(emulator, JOB, **{"deadline_s": 20, "boot_deadline_s": 20, **more})
+def session_of(emulator: FakeEmulator, job: Job = JOB, **more: Any) -> Session:
+    return Session(emulator, job, **{"deadline_s": 20, "boot_deadline_s": 20, **more})
 
 
 def frames_of(emulator: FakeEmulator, **more: Any) -> tuple[list[Frame], str]:
@@ -144,6 +141,60 @@ def test_a_restored_kernel_gets_its_job_at_once() -> None:
     with session_of(emulator, restored={}) as session:
         assert list(filter(None, session.frames())) == [Frame(Kind.EXIT, b"{}")]
         assert session.heard_anything
+
+
+LONG = Job(["matrix"], modules={"kvm": bytes(3_000_000)})
+"""More than a line holds before somebody reads."""
+
+
+def test_a_job_that_is_longer_than_the_line_arrives_whole() -> None:
+    got = []
+
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        port.sendall(encode(Kind.OUT, b"early"))
+        got.append(port.makefile().readline())
+        port.sendall(encode(Kind.EXIT, b"{}"))
+        port.recv(1)
+
+    with session_of(FakeEmulator(script), LONG, restored={}) as session:
+        frames = list(filter(None, session.frames()))
+    assert [one.kind for one in frames] == [Kind.OUT, Kind.EXIT]
+    assert len(json.loads(got[0])["modules"]["kvm"]) == 4_000_000
+
+
+def test_a_kernel_that_does_not_read_its_job_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(module, "RESTORE_DEADLINE_S", 0.3)
+    gone = threading.Event()
+    emulator = FakeEmulator(lambda *_: gone.wait(20))
+    with session_of(emulator, LONG, restored={}) as session:
+        with pytest.raises(KernelLost, match="the snapshot did not answer"):
+            list(session.frames())
+        gone.set()
+
+
+def test_an_emulator_that_ends_before_it_has_the_job_is_lost() -> None:
+    emulator = FakeEmulator(lambda port, _console: port.recv(1000))
+    with (
+        session_of(emulator, LONG, restored={}) as session,
+        pytest.raises(KernelLost, match="the machine went down"),
+    ):
+        list(session.frames())
+
+
+def test_a_kernel_that_booted_with_its_job_gets_none() -> None:
+    got = []
+
+    def script(port: socket.socket, _console: socket.socket) -> None:
+        port.sendall(READY)
+        port.settimeout(0.3)
+        with suppress(TimeoutError):
+            got.append(port.recv(1))
+        port.sendall(encode(Kind.EXIT, b"{}"))
+
+    emulator = FakeEmulator(script)
+    emulator.takes_jobs = False
+    frames_of(emulator)
+    assert got == []
 
 
 def test_a_restored_kernel_that_says_nothing_is_given_up(monkeypatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from kvmabi.errors import LabUnavailable, UsageError
 from kvmabi.lab.inside import swap
+from kvmabi.lab.inside.files import pack
 from kvmabi.lab.inside.swap import SYS_DELETE_MODULE, SYS_INIT_MODULE
 from kvmabi.lab.kernels import Kernel
 from kvmabi.lab.rootfs import initramfs
@@ -36,7 +37,7 @@ def play(monkeypatch: pytest.MonkeyPatch):
     def play(images: dict[str, bytes], refused: str = "") -> tuple[str, list[tuple[object, ...]]]:
         libc = FakeLibc(refused)
         monkeypatch.setattr(swap, "_libc", libc)
-        return swap.swap(ORDER, swap.pack(images), FILES), libc.calls
+        return swap.swap(ORDER, pack(images), FILES), libc.calls
 
     return play
 
