@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from kvmabi.errors import UsageError
@@ -62,6 +62,14 @@ def names(tree: Path) -> dict[str, SourceFile]:
 def content_of(files: Listing) -> str:
     """Return a name for all that a listing holds, whatever the stamps."""
     return cache.digest("".join(f"{name}\0{one.content}\n" for name, one in files.items()))
+
+
+def may_hold(tree: Path, name: str) -> bool:
+    """Return whether a listing of the tree could have this name, which leads through no link."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or str(path) != name:
+        return False
+    return not any((tree / one).is_symlink() for one in path.parents[:-1])
 
 
 def _names(tree: Path) -> Iterator[str]:

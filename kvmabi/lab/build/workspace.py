@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from kvmabi.lab.build.listing import Listing, SourceFile
+from kvmabi.lab.build.listing import Listing, SourceFile, may_hold
 
 _STATE: Final = "state.json"
 
@@ -60,13 +60,15 @@ class Workspace:
         """Make the copy like the tree's files, then let `change` change it.
 
         `change` gets the copy and a set, to which it adds the path of each file before it writes,
-        makes or removes that. The next update takes these from the tree again.
+        makes or removes that. The next update takes these from the tree again; a path that is no
+        file's in the copy does no harm.
         """
         known, changed = self.known(), set(self._state().get("changed", []))
         if not known:
             shutil.rmtree(self.source, ignore_errors=True)
             shutil.rmtree(self.out, ignore_errors=True)
-        before = {name: _Kept.of(self.source / name) for name in changed}
+        ours = [name for name in changed if may_hold(self.source, name)]
+        before = {name: _Kept.of(self.source / name) for name in ours}
         (self.folder / _STATE).unlink(missing_ok=True)  # until the copy is whole again
         self._follow(tree, files, known, changed)
         changed = set()
@@ -77,8 +79,9 @@ class Workspace:
             self._save(files, changed)
 
     def _follow(self, tree: Path, files: Listing, known: Listing, changed: set[str]) -> None:
-        for name in (known.keys() | changed) - files.keys():
-            _remove(self.source / name)
+        for name in sorted((known.keys() | changed) - files.keys()):  # a link before what it hides
+            if may_hold(self.source, name):
+                _drop(self.source / name)
         for name, one in files.items():
             old = known.get(name)
             if old is None or old.content != one.content or name in changed:
@@ -134,6 +137,13 @@ def _bring(origin: Path, path: Path, *, fresh: bool) -> None:
             return
     shutil.copyfile(origin, path)
     path.chmod(origin.stat().st_mode & 0o777 | 0o200)
+
+
+def _drop(path: Path) -> None:
+    """Remove a file; a folder stays, since it may hold files that the tree has."""
+    if path.is_symlink() or not path.is_dir():
+        with suppress(NotADirectoryError):  # a file where its folder was
+            path.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -214,6 +215,39 @@ def test_what_only_got_another_time_is_left(space: Workspace, tree: Path) -> Non
     update(space, tree)
     assert (space.source / "a/one.c").stat().st_ino == inode
     assert mtime(space.source / "a/one.c") == LONG_AGO
+
+
+@pytest.mark.parametrize(
+    "name", ["{}/mine", "{}/mine/x", "../../mine", "../../mine/x", "out/x", "./run.sh", "a"]
+)
+def test_a_path_that_is_no_file_of_the_copy_does_no_harm(
+    space: Workspace, tree: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/x").write_text("x")
+    (tree / "out").symlink_to(tmp_path / "mine")
+    update(space, tree)
+    update(space, tree, lambda _source, written: written.add(name.format(tmp_path)))
+    update(space, tree)
+    assert (tmp_path / "mine/x").read_text() == "x"
+    assert listing(space.source, {}).keys() == listing(tree, {}).keys()
+
+
+def test_a_folder_that_a_change_makes_a_link_comes_back(
+    space: Workspace, tree: Path, tmp_path: Path
+) -> None:
+    def link(source: Path, written: set[str]) -> None:
+        written |= {"a/one.c", "a/two.c", "a/up", "a"}
+        shutil.rmtree(source / "a")
+        (source / "a").symlink_to(tmp_path / "mine")
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/one.c").write_text("x")
+    update(space, tree, link)
+    update(space, tree)
+    assert (space.source / "a/one.c").read_text() == "a/one.c at first\n"
+    assert not (space.source / "a").is_symlink()
+    assert (tmp_path / "mine/one.c").read_text() == "x"
 
 
 def test_a_change_that_fails_halfway_is_undone_the_next_time(space: Workspace, tree: Path) -> None:
