@@ -34,6 +34,7 @@ from typing import Any, Final
 from kvmabi.errors import UsageError
 from kvmabi.lab.build import cedits
 from kvmabi.lab.build.cedits import Where
+from kvmabi.lab.build.listing import may_hold
 
 Version = tuple[int, ...]
 _EDIT_KEYS: Final = frozenset({"file", "in", "find", "since", "until", "why", *Where})
@@ -143,6 +144,8 @@ def apply(patch: Patch, tree: Path) -> tuple[Path, ...]:
     for number, one in chosen:
         path = tree / one.file
         label = f"the patch {patch.name}, edit {number}: {one.file}"
+        if not may_hold(tree, one.file):
+            raise UsageError(f"{label} lies behind a symbolic link: name the file that is meant")
         if path not in before:
             before[path] = after[path] = _read(path, label)
         after[path] = edited(after[path], one, label)

@@ -131,6 +131,20 @@ def test_where_one_edit_fails_nothing_is_written(
     assert len(list((tree / "kernel").iterdir())) == 2
 
 
+@pytest.mark.parametrize("name", ["inside/two.c", "outside/two.c"])
+def test_a_file_behind_a_link_is_refused(
+    tree: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "two.c").write_text(TWO)
+    (tree / "inside").symlink_to("kernel")
+    (tree / "outside").symlink_to(elsewhere)
+    row = {**ROW, "file": name, "in": "two"}
+    with pytest.raises(UsageError, match=f"edit 1: {name} lies behind a symbolic link"):
+        apply(of(row), tree)
+    assert (elsewhere / "two.c").read_text() == (tree / "kernel/two.c").read_text() == TWO
+
+
 def test_where_a_file_cannot_be_written_the_others_are_put_back(
     tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
