@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -16,11 +17,16 @@ from kvmabi.lab.build.patch import Patch, apply, read_patch
 
 PATCHES: Final = "kvmabi.lab.patches"
 SUFFIX: Final = ".toml"
-PATCH: Final = ("patch", "patch")
+GIT: Final = ("git", "git")
 """The program that applies diffs, and its package."""
-_HEADER: Final = re.compile(r"^(?:---|\+\+\+) ([^\t\n]+)", re.MULTILINE)
-_RENAME: Final = re.compile(r"^rename (?:from|to) (.+)$", re.MULTILINE)
 _HUNK: Final = re.compile(r"^@@ ", re.MULTILINE)
+_ALONE: Final = {
+    "GIT_DIR": os.devnull,
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "LC_ALL": "C",
+}
+"""Neither a repository around the tree nor a setting of the user's plays a part."""
 
 
 class Change(Protocol):
@@ -72,31 +78,39 @@ class PatchChange:
 
 @dataclass(frozen=True, slots=True)
 class DiffChange:
-    """A unified diff, as git and diff -u write it, whose paths have one folder in front."""
+    """Unified diffs, as git and diff -u write them, whose paths have one folder in front.
+
+    They may be a series in which one follows upon another. Git tells what they name as well as
+    applies them, so that the two are the same.
+    """
 
     label: str
     content: str
 
     def files(self) -> frozenset[str]:
-        """Return the files that its headers name."""
-        named = {path.partition("/")[2] for path in _HEADER.findall(self.content)}
-        return frozenset(named | set(_RENAME.findall(self.content))) - {"dev/null", "null", ""}
+        """Return the files that they name, a renamed one by both its names."""
+        rows = self._git("--numstat", "-z") + self._git("--numstat", "-z", "--reverse")
+        return frozenset(row.split("\t", 2)[2] for row in rows.split("\0") if row)
 
     def make(self, tree: Path) -> None:
-        """Apply it by patch(1), without fuzz: every line of context must be there."""
-        tools.require([PATCH])
-        for more in (["--dry-run"], []):
-            done = subprocess.run(
-                ["patch", "-p1", "--force", "--fuzz=0", "--no-backup-if-mismatch", *more],
-                cwd=tree,
-                input=self.content.encode("utf-8", "surrogateescape"),
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            if done.returncode:
-                said = "\n  ".join(done.stdout.decode(errors="replace").splitlines()[-8:])
-                raise UsageError(f"the patch {self.label} does not apply:\n  {said}")
+        """Apply them: every line of context must be there, and every file in the tree."""
+        self._git(cwd=tree)
+
+    def _git(self, *options: str, cwd: Path | None = None) -> str:
+        tools.require([GIT])
+        others = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+        done = subprocess.run(
+            ["git", "apply", "--whitespace=nowarn", *options],
+            cwd=cwd,
+            env={**others, **_ALONE},
+            input=self.content.encode("utf-8", "surrogateescape"),
+            capture_output=True,
+            check=False,
+        )
+        if done.returncode:
+            said = "\n  ".join(os.fsdecode(done.stderr).splitlines()[-8:])
+            raise UsageError(f"the patch {self.label} does not apply:\n  {said}")
+        return os.fsdecode(done.stdout)
 
 
 def find_change(name: str) -> Change:
@@ -112,6 +126,8 @@ def find_change(name: str) -> Change:
     if path.suffix == SUFFIX:
         return PatchChange(read_patch(path))
     text = path.read_bytes().decode("utf-8", "surrogateescape")
+    if text.count("\n") == text.count("\r\n"):  # as some mail programs save all that they save
+        text = text.replace("\r\n", "\n")
     if not _HUNK.search(text):
         raise UsageError(f"{path} is neither a unified diff nor a {SUFFIX} file with edits")
     return DiffChange(path.name, text)

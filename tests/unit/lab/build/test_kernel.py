@@ -10,7 +10,7 @@ import pytest
 from kvmabi.cli import main
 from kvmabi.errors import BuildFailed, UsageError
 from kvmabi.lab.build import kernel, sources, tools
-from kvmabi.lab.build.changes import PatchChange
+from kvmabi.lab.build.changes import PatchChange, find_change
 from kvmabi.lab.build.config import flavour
 from kvmabi.lab.build.patch import parse_patch
 from kvmabi.lab.kernels import find_kernel
@@ -98,6 +98,20 @@ def test_a_kernel_without_the_change_is_built_anew_after_one_with_it(
     kernel.build(heard.recipe(source, changes=(change(),)))
     plain = kernel.build(heard.recipe(source))
     assert b"(fine, changed)" not in (plain / "arch/x86/boot/bzImage").read_bytes()
+
+
+def test_a_kernel_without_a_diff_is_built_anew_after_one_with_it(
+    source: Path, heard: Heard
+) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    (source / "image.c").write_text("fine\n")
+    diff = source.parent / "fix.diff"
+    diff.write_bytes(b"--- a/image.c\r\n+++ b/image.c\r\n@@ -1 +1 @@\r\n-fine\r\n+finer\r\n")
+    changed = kernel.build(heard.recipe(source, changes=(find_change(str(diff)),)))
+    assert (changed / "arch/x86/boot/bzImage").read_text() == "finer\n"
+    plain = kernel.build(heard.recipe(source))
+    assert (plain / "arch/x86/boot/bzImage").read_text() == "fine\n"
 
 
 @pytest.mark.parametrize(
