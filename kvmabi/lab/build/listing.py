@@ -13,8 +13,8 @@ from typing import Final
 from kvmabi.errors import UsageError
 from kvmabi.lab import cache
 
-Stamp = tuple[int, int, int]
-"""Inode, size and time of change: a file with the same stamp has the same content."""
+Stamp = tuple[int, int, int, int]
+"""Inode, size, time of change and mode: a file with the same stamp has the same content."""
 _NEVER: Final = frozenset({".git"})
 
 
@@ -42,7 +42,7 @@ def listing(tree: Path, known: Listing) -> dict[str, SourceFile]:
             state = path.lstat()
         except FileNotFoundError:  # tracked by git and deleted
             continue
-        stamp = (state.st_ino, state.st_size, state.st_mtime_ns)
+        stamp = (state.st_ino, state.st_size, state.st_mtime_ns, state.st_mode)
         old = known.get(name)
         if old is not None and old.stamp == stamp:
             found[name] = old
@@ -56,7 +56,7 @@ def listing(tree: Path, known: Listing) -> dict[str, SourceFile]:
 
 def names(tree: Path) -> dict[str, SourceFile]:
     """Return all source files of a tree that nobody changes: none is read, nor looked at again."""
-    return {name: SourceFile((0, 0, 0), "") for name in sorted(_names(tree))}
+    return {name: SourceFile((0, 0, 0, 0), "") for name in sorted(_names(tree))}
 
 
 def content_of(files: Listing) -> str:

@@ -95,6 +95,12 @@ def test_a_file_with_a_known_stamp_is_not_read(tree: Path, monkeypatch: pytest.M
     assert read == [tree / "a/two.c"]
 
 
+def test_a_file_that_can_be_run_from_now_on_is_another(tree: Path) -> None:
+    known = listing(tree, {})
+    (tree / "a/two.c").chmod(0o755)
+    assert listing(tree, known)["a/two.c"].content == known["a/two.c"].content + "x"
+
+
 def test_what_git_ignores_is_left_out(tree: Path) -> None:
     git(tree, "init", "-q")
     (tree / ".gitignore").write_text("*.o\n.config\n")
