@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kvmabi.errors import UsageError
 from kvmabi.lab import cache
 from kvmabi.lab.build import builder, config, listing, tools
 from kvmabi.lab.build.builder import Builder
@@ -51,6 +52,20 @@ class Recipe:
         if not self.source.content:
             return listing.listing(self.source.tree, known)
         return known or listing.names(self.source.tree)
+
+    def check_unchanged(self, files: Listing) -> None:
+        """Raise UsageError unless the source still is what it was when it was listed.
+
+        The private tree is made of links to it, and an editor may write through them.
+        """
+        now = self.files(files)
+        changed = [name for name, one in files.items() if now.get(name) != one]
+        if changed:
+            more = f" and {len(changed) - 1} more" if changed[1:] else ""
+            raise UsageError(
+                f"{self.source.label} changed while it was built ({changed[0]}{more}): start "
+                "again; what did not change is built already"
+            )
 
     def key(self, files: Listing) -> str:
         """Return the name of all that goes into the kernel."""
@@ -108,6 +123,7 @@ def _build(recipe: Recipe, workspace: Workspace, files: Listing, kernel: Path) -
     with tempfile.TemporaryDirectory(dir=kernel.parent, prefix=".new-") as made:
         fresh = make.publish(Path(made) / "kernel")
         (fresh / ABOUT).write_text(json.dumps(_about(recipe), indent=2) + "\n")
+        recipe.check_unchanged(files)
         fresh.rename(kernel)
     recipe.say(f"built in {time.monotonic() - started:.0f} s")
     _sweep()

@@ -84,8 +84,14 @@ class Workspace:
                 _drop(self.source / name)
         for name, one in files.items():
             old = known.get(name)
-            if old is None or old.content != one.content or name in changed:
-                _bring(tree / name, self.source / name, fresh=bool(known))
+            path = self.source / name
+            if (
+                old is None
+                or old.content != one.content
+                or name in changed
+                or _is_written_in_place(path, old, one)
+            ):
+                _bring(tree / name, path, fresh=bool(known))
 
     def _state(self) -> dict[str, Any]:
         path = self.folder / _STATE
@@ -122,6 +128,15 @@ def _keep_times(source: Path, before: dict[str, _Kept | None]) -> None:
         path = source / name
         if kept is not None and path.is_file() and path.read_bytes() == kept.data:
             os.utime(path, ns=(kept.mtime_ns, kept.mtime_ns))
+
+
+def _is_written_in_place(path: Path, old: SourceFile, one: SourceFile) -> bool:
+    """Return whether a file of the tree, to which `path` is a link, was written to.
+
+    With the content that it had, since what was written may be gone again; but something may have
+    been built of it.
+    """
+    return old.stamp[:3] != one.stamp[:3] and path.lstat().st_ino == one.stamp[0]
 
 
 def _bring(origin: Path, path: Path, *, fresh: bool) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from kvmabi.lab.build.config import flavour
 from kvmabi.lab.build.patch import parse_patch
 from kvmabi.lab.kernels import find_kernel
 
+LONG_AGO = 1_000_000_000
 COMMENT = {"file": "image.c", "find": "(fine)", "replace": "(fine, changed)"}
 
 
@@ -154,6 +156,44 @@ def test_what_does_not_compile_is_no_kernel(source: Path, heard: Heard) -> None:
         with pytest.raises(BuildFailed, match="error: not fine"):
             kernel.build(bad)
     assert kernel.build(heard.recipe(source)).is_dir()
+
+
+def test_a_source_that_changes_while_it_is_built_is_no_kernel(source: Path, heard: Heard) -> None:
+    def write(line: str) -> None:
+        if line.startswith("ARCH="):
+            (source / "image.c").write_text("fine, for now\n")
+
+    with pytest.raises(UsageError, match=r"changed while it was built \(image\.c\): start again"):
+        kernel.build(heard.recipe(source, progress=write))
+    (source / "image.c").write_text("fine\n")
+    folder = kernel.build(heard.recipe(source))
+    assert (folder / "arch/x86/boot/bzImage").read_text() == "fine\n"
+
+
+def test_what_changed_and_came_back_while_it_was_built_is_built_again(
+    source: Path, heard: Heard
+) -> None:
+    image = source / "image.c"
+    image.write_text("fine\n")
+
+    def write(line: str) -> None:
+        if line.startswith("ARCH="):
+            image.write_text("fine, for now\n")
+        if "kvm.bin" in line:  # image.c is built
+            image.write_text("fine\n")
+            os.utime(image, (LONG_AGO, LONG_AGO))
+
+    with pytest.raises(UsageError, match="changed while it was built"):
+        kernel.build(heard.recipe(source, progress=write))
+    folder = kernel.build(heard.recipe(source))
+    assert (folder / "arch/x86/boot/bzImage").read_text() == "fine\n"
+
+
+def test_a_new_file_does_not_stop_a_build(source: Path, heard: Heard) -> None:
+    def write(_line: str) -> None:
+        (source / ".image.c.swp").touch()
+
+    assert kernel.build(heard.recipe(source, progress=write)).is_dir()
 
 
 def test_a_source_that_was_built_in_place_is_refused(source: Path, heard: Heard) -> None:
