@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from kvmabi.errors import UsageError
 from kvmabi.lab.build.listing import Listing, SourceFile, may_hold
 
 _STATE: Final = "state.json"
@@ -141,6 +142,15 @@ def _is_written_in_place(path: Path, old: SourceFile, one: SourceFile) -> bool:
 
 def _bring(origin: Path, path: Path, *, fresh: bool) -> None:
     """Put a tree's file in its place; a `fresh` one gets the time of now, which a link cannot."""
+    try:
+        _copy(origin, path, fresh=fresh)
+    except OSError as error:
+        raise UsageError(
+            f"cannot copy {origin}: {error.strerror}; start again where the source just changed"
+        ) from error
+
+
+def _copy(origin: Path, path: Path, *, fresh: bool) -> None:
     _remove(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if origin.is_symlink():

@@ -268,6 +268,15 @@ def test_a_change_that_fails_halfway_is_undone_the_next_time(space: Workspace, t
     assert space.out.parent.is_dir()
 
 
+def test_a_file_that_went_after_it_was_listed_is_named(space: Workspace, tree: Path) -> None:
+    files = listing(tree, {})
+    (tree / "a/two.c").unlink()
+    with pytest.raises(UsageError, match=r"cannot copy .*/tree/a/two\.c: No such file"):
+        space.update(tree, files, leave)
+    update(space, tree)
+    assert listing(space.source, {}).keys() == listing(tree, {}).keys()
+
+
 def test_a_copy_that_was_left_by_half_is_made_anew(
     space: Workspace, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
