@@ -37,10 +37,11 @@ _BUILT_IN_PLACE: Final = (".config", "include/config", "arch/{}/include/generate
 _TELLING: Final = re.compile(
     r"\berror: |\bError \d|undefined reference|^ERROR: |No space left|No rule to make|^BTF: "
 )
-_NOT_OURS: Final = frozenset(
-    {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARCH", "CROSS_COMPILE", "KBUILD_OUTPUT", "KCFLAGS", "O"}
-)
-"""What a make around us, or a user's set-up for other kernels, would change."""
+_PASSED_ON: Final = re.compile(r"PATH|HOME|TMPDIR|LD_LIBRARY_PATH|PKG_CONFIG_PATH|CCACHE_DIR")
+"""What says where tools are and where they may write.
+
+All else (LLVM, KCFLAGS, KCONFIG_CONFIG, GNUMAKEFLAGS, ...) might make another kernel.
+"""
 _FIXED: Final = {
     "LC_ALL": "C",
     "LOCALVERSION": "",  # no "+" for a commit without a tag
@@ -159,13 +160,13 @@ def _run(
     command: Sequence[str], keep: Callable[[bytes], object], progress: Callable[[str], None]
 ) -> int:
     """Return the exit code of a command whose output goes to both; it ends when we end."""
-    environment = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
+    passed_on = {name: text for name, text in os.environ.items() if _PASSED_ON.fullmatch(name)}
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**environment, **_FIXED},
+        env={**passed_on, **_FIXED},
         process_group=0,  # to end every compiler with it
         preexec_fn=_end_with_us,  # noqa: PLW1509 (one call, no lock)
     )

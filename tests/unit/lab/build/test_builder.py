@@ -45,6 +45,17 @@ def test_an_environment_for_other_kernels_plays_no_part(
     assert "LOCALVERSION= KCFLAGS=\n" in built.log.read_text()
 
 
+def test_make_gets_what_finds_tools_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = ["LLVM", "CC", "KCONFIG_CONFIG", "KCPPFLAGS", "KAFLAGS", "GNUMAKEFLAGS", "CPATH", "O"]
+    for name in (*others, "HOME", "CCACHE_DIR"):
+        monkeypatch.setenv(name, "x")
+    lines: list[str] = []
+    builder._run(["env"], lambda _data: None, lines.append)
+    seen = {line.partition("=")[0] for line in lines}
+    assert seen >= {"PATH", "HOME", "CCACHE_DIR", "LC_ALL", "KBUILD_BUILD_USER"}
+    assert not seen & set(others)
+
+
 def test_only_what_changed_is_built_again(built: Builder) -> None:
     built.configure()
     built.build()
