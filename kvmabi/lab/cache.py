@@ -10,8 +10,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -68,6 +68,23 @@ def publish(path: Path, data: bytes) -> Path:
     return path
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which then gets its final name.
+
+    Where another lab was first, its folder stays.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".new-") as made:
+        fresh = Path(made, "folder")
+        fresh.mkdir()
+        yield fresh
+        try:
+            fresh.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+
+
 def made(path: Path, make: Callable[[], bytes]) -> Path:
     """Return a cached file, made first where it is missing; its name must tell its content."""
     if not path.is_file():
@@ -83,14 +100,18 @@ def used(path: Path) -> None:
 
 
 def unused(folder: Path, pattern: str, keep: int) -> list[Path]:
-    """Return the files that fit the pattern, without the `keep` that were used last.
+    """Return the paths that fit the pattern, without the `keep` that were used last.
 
     What a process that was killed left half-made is swept away on the way.
     """
     for path in folder.glob(".new-*"):
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > ABANDONED_S:
-                path.unlink() if path.is_file() else shutil.rmtree(path)
+            if time.time() - path.stat().st_mtime <= ABANDONED_S:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     try:
         found = sorted(folder.glob(pattern), key=lambda one: -one.stat().st_mtime)
     except FileNotFoundError:  # another lab is tidying up

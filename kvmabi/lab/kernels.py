@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -150,14 +149,8 @@ def _unpacked(name: str, package: Path, sha256: str, source: str) -> Kernel:
     """Return the kernel in a package, whose useful files are unpacked into the cache once."""
     folder = cache.folder("kernels") / sha256[:24]
     if not folder.is_dir():
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as made:
-            _unpack(package, Path(made))
-            try:
-                Path(made).rename(folder)
-                Path(made).mkdir()  # for its own removal
-            except OSError:
-                if not folder.is_dir():  # else another lab was first
-                    raise
+        with cache.whole_folder(folder) as fresh:
+            _unpack(package, fresh)
     config = folder / "config"
     return Kernel(
         name=name,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -120,11 +119,10 @@ def _build(recipe: Recipe, workspace: Workspace, files: Listing, kernel: Path) -
     )
     make.configure()
     make.build()
-    with tempfile.TemporaryDirectory(dir=kernel.parent, prefix=".new-") as made:
-        fresh = make.publish(Path(made) / "kernel")
+    with cache.whole_folder(kernel) as fresh:
+        make.publish(fresh)
         (fresh / ABOUT).write_text(json.dumps(_about(recipe), indent=2) + "\n")
         recipe.check_unchanged(files)
-        fresh.rename(kernel)
     recipe.say(f"built in {time.monotonic() - started:.0f} s")
     _sweep()
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,23 +72,10 @@ def _archive(path: Path, sha256: str, label: str, say: Callable[[str], None]) ->
     tree = cache.folder("sources") / sha256[:24]
     if not tree.is_dir():
         say(f"unpacking {path.name}")
-        with tempfile.TemporaryDirectory(dir=tree.parent, prefix=".new-") as made:
-            fresh = Path(made) / "tree"
-            fresh.mkdir()
+        with cache.whole_folder(tree) as fresh:
             unpack(path, fresh)
             tree_version(fresh)
-            if not tree.is_dir():  # else another build was first
-                fresh.rename(tree)
-        for old in [*cache.unused(tree.parent, "[!.]*", KEPT), *_abandoned(tree.parent)]:
+        for old in cache.unused(tree.parent, "[!.]*", KEPT):
             shutil.rmtree(old, ignore_errors=True)
     cache.used(tree)
     return Source(tree, label, sha256)
-
-
-def _abandoned(folder: Path) -> list[Path]:
-    """Return what a process that was killed had unpacked by half."""
-    return [
-        path
-        for path in folder.glob(".new-*")
-        if path.is_dir() and time.time() - path.stat().st_mtime > cache.ABANDONED_S
-    ]

@@ -188,10 +188,30 @@ def test_what_was_used_last_is_kept_and_the_half_made_is_swept(tmp_path: Path) -
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (at, at))
     (tmp_path / ".new-2").touch()
+    (tmp_path / ".new-3/folder").mkdir(parents=True)
+    os.utime(tmp_path / ".new-3", (5, 5))
+    (tmp_path / ".new-4/folder").mkdir(parents=True)
     cache.used(tmp_path / "a.x")
     assert [path.name for path in cache.unused(tmp_path, "*.x", 2)] == ["b.x"]
-    assert not (tmp_path / ".new-1").exists()
-    assert (tmp_path / ".new-2").exists()
+    assert sorted(path.name for path in tmp_path.glob(".new-*")) == [".new-2", ".new-4"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with cache.whole_folder(tmp_path / "one") as fresh:
+        (fresh / "file").write_text("first")
+        assert not (tmp_path / "one").exists()
+    with cache.whole_folder(tmp_path / "one") as fresh:
+        (fresh / "file").write_text("second")
+    assert (tmp_path / "one/file").read_text() == "first"
+    with pytest.raises(KeyboardInterrupt), cache.whole_folder(tmp_path / "two") as fresh:
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_folder_that_cannot_get_its_name_is_told(tmp_path: Path) -> None:
+    (tmp_path / "one").touch()
+    with pytest.raises(NotADirectoryError), cache.whole_folder(tmp_path / "one"):
+        pass
 
 
 def test_keys_tell_parts_apart() -> None:

@@ -189,6 +189,18 @@ def test_what_changed_and_came_back_while_it_was_built_is_built_again(
     assert (folder / "arch/x86/boot/bzImage").read_text() == "fine\n"
 
 
+def test_two_trees_of_the_same_content_may_be_built_at_once(source: Path, heard: Heard) -> None:
+    other = source.with_name("other")
+    shutil.copytree(source, other)
+    found: list[Path] = []
+
+    def build_the_other(line: str) -> None:
+        if line.startswith("ARCH="):
+            found.append(kernel.build(heard.recipe(other)))
+
+    assert kernel.build(heard.recipe(source, progress=build_the_other)) == found[0]
+
+
 def test_a_new_file_does_not_stop_a_build(source: Path, heard: Heard) -> None:
     def write(_line: str) -> None:
         (source / ".image.c.swp").touch()
