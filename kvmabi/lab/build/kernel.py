@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -143,9 +143,7 @@ def _copied(kernel: Path, out: Path) -> Path:
 
 
 def _sweep() -> None:
-    stale: Sequence[Path] = [
-        *cache.unused(cache.folder("built"), "[!.]*", KEPT_KERNELS),
-        *cache.unused(cache.folder("builds"), "[!.]*", KEPT_WORKSPACES),
-    ]
-    for path in stale:
+    for path in cache.unused(cache.folder("built"), "[!.]*", KEPT_KERNELS):
         shutil.rmtree(path, ignore_errors=True)
+    for path in cache.unused(cache.folder("builds"), "[!.]*", KEPT_WORKSPACES):
+        Workspace(path).remove()

@@ -11,11 +11,12 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from kvmabi.errors import UsageError
 from kvmabi.lab.build.listing import Listing, SourceFile, may_hold
@@ -42,14 +43,36 @@ class Workspace:
     @contextmanager
     def locked(self, waiting: Callable[[], None]) -> Iterator[None]:
         """Keep others out; `waiting` is called where another build has to end first."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._lock.open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    waiting()
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                if self._is_in_place(lock):
+                    yield
+                    return
+
+    def remove(self) -> None:
+        """Remove it with all that is in it, unless a build is at work there."""
+        with suppress(OSError), self._lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_in_place(lock):
+                with tempfile.TemporaryDirectory(dir=self.folder.parent, prefix=".new-") as gone:
+                    self.folder.rename(Path(gone, "folder"))  # a new one may be made at once
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / "lock"
+
+    def _is_in_place(self, lock: IO[str]) -> bool:
+        """Return whether a lock that was waited for still is this folder's, which may be gone."""
+        try:
+            return os.path.samestat(os.fstat(lock.fileno()), self._lock.stat())
+        except FileNotFoundError:
+            return False
 
     def known(self) -> Listing:
         """Return what the copy was made of the last time; empty where there is no whole copy."""

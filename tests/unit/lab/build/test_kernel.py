@@ -201,6 +201,21 @@ def test_two_trees_of_the_same_content_may_be_built_at_once(source: Path, heard:
     assert kernel.build(heard.recipe(source, progress=build_the_other)) == found[0]
 
 
+def test_a_workspace_where_a_build_is_at_work_is_not_swept_away(
+    source: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "KEPT_WORKSPACES", 0)
+    other = source.with_name("other")
+    shutil.copytree(source, other)
+    busy = heard.recipe(other).workspace()
+    with busy.locked(lambda: None):
+        kernel.build(heard.recipe(source))
+        assert busy.folder.is_dir()
+    (source / "image.c").write_text("fine\n")
+    kernel.build(heard.recipe(source))
+    assert not busy.folder.exists()
+
+
 def test_a_new_file_does_not_stop_a_build(source: Path, heard: Heard) -> None:
     def write(_line: str) -> None:
         (source / ".image.c.swp").touch()

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -313,3 +315,32 @@ def test_a_second_build_waits(space: Workspace) -> None:
 
         with pytest.raises(Enough), space.locked(stop):
             pass
+
+
+def test_a_workspace_is_removed_unless_a_build_is_at_work_there(
+    space: Workspace, tree: Path
+) -> None:
+    update(space, tree)
+    with space.locked(lambda: None):
+        space.remove()
+        assert space.known()
+    space.remove()
+    assert list(space.folder.parent.iterdir()) == [tree]
+
+
+def test_who_waited_for_a_workspace_that_was_removed_gets_a_new_one(
+    space: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, held = fcntl.flock, []
+
+    def remove_before(lock: IO[str], kind: int) -> None:
+        if not held:
+            held.append(lock)
+            shutil.rmtree(space.folder)
+        real(lock, kind)
+
+    monkeypatch.setattr("kvmabi.lab.build.workspace.fcntl.flock", remove_before)
+    with space.locked(lambda: None):
+        assert (space.folder / "lock").is_file()
+        space.remove()
+        assert (space.folder / "lock").is_file(), "it is the new one that is locked"
