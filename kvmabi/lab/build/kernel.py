@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -81,7 +83,8 @@ class Recipe:
 def build(recipe: Recipe, out: Path | None = None) -> Path:
     """Return the folder of the kernel, ready for ``lab run --kernel``; built where it is not kept.
 
-    `out` gets a copy of its own. Raises ToolMissing, UsageError and BuildFailed.
+    `out` gets a copy of its own, beside what else is there. Raises ToolMissing, UsageError and
+    BuildFailed.
     """
     tools.check(recipe.flavour)
     workspace = recipe.workspace()
@@ -138,7 +141,23 @@ def _about(recipe: Recipe) -> dict[str, object]:
 
 
 def _copied(kernel: Path, out: Path) -> Path:
-    shutil.copytree(kernel, out, dirs_exist_ok=True)
+    """Return `out`, which then holds the kernel as well; with a mix in it, it has no ABOUT."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as made:
+            fresh, old = Path(made, "fresh"), Path(made, "old")
+            old.mkdir()
+            shutil.copytree(kernel, fresh)
+            others = [one.name for one in fresh.iterdir() if one.name != ABOUT]
+            for name in (ABOUT, *others):
+                with suppress(FileNotFoundError):
+                    (out / name).rename(old / name)
+            for name in (*others, ABOUT):
+                (fresh / name).rename(out / name)
+    except OSError as error:
+        raise UsageError(
+            f"cannot copy the kernel {kernel} to {out}: {error.strerror or error}"
+        ) from error
     return out
 
 

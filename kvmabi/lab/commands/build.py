@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -70,15 +71,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _out(name: str | None) -> Path | None:
-    """Return the folder for the kernel; UsageError where something else is in there."""
+    """Return the folder for the kernel, which is there then.
+
+    UsageError where something else is in there, or nothing can be written.
+    """
     if name is None:
         return None
     path = Path(name)
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"--out {name}: that is no folder")
-    if path.is_dir() and any(path.iterdir()) and not (path / kernel.ABOUT).is_file():
-        raise UsageError(f"--out {name}: the folder holds something else than a kernel of ours")
-    return path
+    try:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"--out {name}: that is no folder")
+        if path.is_dir() and any(path.iterdir()) and not (path / kernel.ABOUT).is_file():
+            raise UsageError(f"--out {name}: the folder holds something else than a kernel of ours")
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise UsageError(f"--out {name}: nothing can be written there: {error.strerror}") from error
 
 
 def _say(text: str) -> None:

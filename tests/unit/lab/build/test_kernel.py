@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -242,6 +243,39 @@ def test_the_verb_prints_the_folder(
     assert main(words) == 0, "a kernel of ours may be replaced"
 
 
+def test_a_copy_that_is_stopped_leaves_what_was_there(
+    source: Path, tmp_path: Path, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "image.c").write_text("fine\n")
+    out = kernel.build(heard.recipe(source), tmp_path / "out")
+    (out / "notes").write_text("mine")
+    (source / "image.c").write_text("finer\n")
+
+    def stop(*args: Any, **options: Any) -> None:
+        patched.undo()
+        shutil.copytree(*args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "copytree", stop)
+        kernel.build(heard.recipe(source), out)
+    assert (out / "arch/x86/boot/bzImage").read_text() == "fine\n"
+    kernel.build(heard.recipe(source), out)
+    assert (out / "arch/x86/boot/bzImage").read_text() == "finer\n"
+    assert (out / "notes").read_text() == "mine"
+    assert not list(out.glob(".new-*"))
+
+
+def test_a_kernel_that_cannot_be_copied_is_named(
+    source: Path, tmp_path: Path, heard: Heard
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        UsageError, match=r"cannot copy the kernel .*/built/\w+ to .*/file/out: Not"
+    ):
+        kernel.build(heard.recipe(source), tmp_path / "file/out")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -250,6 +284,8 @@ def test_the_verb_prints_the_folder(
         (["SOURCE", "--jobs", "0"], 2, "at least one"),
         (["SOURCE", "--out", "SOURCE"], 2, "something else than a kernel of ours"),
         (["SOURCE", "--out", "SOURCE/Makefile"], 2, "no folder"),
+        (["SOURCE", "--patch", "BAD", "--out", "SOURCE/Makefile/x"], 2, "nothing can be written"),
+        (["SOURCE", "--patch", "BAD", "--out", "/proc/x"], 2, "nothing can be written"),
         (["SOURCE", "--patch", "BAD"], 4, "error: not fine"),
     ],
 )
