@@ -125,7 +125,10 @@ def find_change(name: str) -> Change:
         )
     if path.suffix == SUFFIX:
         return PatchChange(read_patch(path))
-    text = path.read_bytes().decode("utf-8", "surrogateescape")
+    try:
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except OSError as error:
+        raise UsageError(f"the patch {path} cannot be read: {error.strerror}") from None
     if text.count("\n") == text.count("\r\n"):  # as some mail programs save all that they save
         text = text.replace("\r\n", "\n")
     if not _HUNK.search(text):

@@ -109,7 +109,8 @@ def parse_patch(row: Mapping[str, Any], label: str) -> Patch:
     if unknown := sorted(row.keys() - _PATCH_KEYS):
         raise UsageError(f"{label}: a patch has no {', '.join(unknown)}")
     rows = row.get("edit", [])
-    if not isinstance(row.get("name"), str) or not isinstance(rows, list) or not rows:
+    tables = isinstance(rows, list) and all(isinstance(one, Mapping) for one in rows)
+    if not isinstance(row.get("name"), str) or not tables or not rows:
         raise UsageError(f'{label}: a patch needs name = "..." and at least one [[edit]]')
     edits = []
     for number, one in enumerate(rows, 1):

@@ -199,7 +199,12 @@ def test_another_file_is_no_patch(tmp_path: Path) -> None:
         find_change(str(path))
 
 
-def test_without_patch_its_package_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(UsageError, match="/proc/self/mem cannot be read: Input/output error"):
+        find_change("/proc/self/mem")
+
+
+def test_without_git_its_package_is_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     with pytest.raises(ToolMissing, match=r"apt-get install -y --no-install-recommends git"):
         DiffChange("fix.diff", diff("a/x.c")).make(tree)

@@ -74,6 +74,8 @@ def test_an_edit_needs_one_of_the_three() -> None:
     [
         ({"name": "x"}, "at least one"),
         ({"edit": [ROW]}, "needs name"),
+        ({"name": "x", "edit": ["a"]}, "label: .* at least one"),
+        ({"name": "x", "edit": ROW}, "label: .* at least one"),
         ({"name": "x", "edit": [ROW], "more": 1}, "no more"),
         ({"name": "x", "edit": [ROW, {"file": "a"}]}, "label, edit 2: "),
     ],
