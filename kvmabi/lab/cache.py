@@ -42,7 +42,7 @@ def digest(*parts: bytes | str) -> str:
     """Return a key for these parts, in this order: 24 hex digits of SHA-256."""
     total = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode("utf-8", "surrogateescape") if isinstance(part, str) else part
         total.update(len(data).to_bytes(8, "little") + data)
     return total.hexdigest()[:24]
 

@@ -51,6 +51,11 @@ def heard() -> Heard:
     return Heard()
 
 
+def needs_git() -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+
+
 def change(**fields: str) -> PatchChange:
     return PatchChange(parse_patch({"name": "mine", "edit": [{**COMMENT, **fields}]}, "mine"))
 
@@ -106,8 +111,7 @@ def test_a_kernel_without_the_change_is_built_anew_after_one_with_it(
 def test_a_kernel_without_a_diff_is_built_anew_after_one_with_it(
     source: Path, heard: Heard
 ) -> None:
-    if shutil.which("git") is None:
-        pytest.skip("git is not installed")
+    needs_git()
     (source / "image.c").write_text("fine\n")
     diff = source.parent / "fix.diff"
     diff.write_bytes(b"--- a/image.c\r\n+++ b/image.c\r\n@@ -1 +1 @@\r\n-fine\r\n+finer\r\n")
@@ -115,6 +119,17 @@ def test_a_kernel_without_a_diff_is_built_anew_after_one_with_it(
     assert (changed / "arch/x86/boot/bzImage").read_text() == "finer\n"
     plain = kernel.build(heard.recipe(source))
     assert (plain / "arch/x86/boot/bzImage").read_text() == "fine\n"
+
+
+def test_another_encoding_than_utf_8_does_no_harm(source: Path, heard: Heard) -> None:
+    needs_git()
+    (source / "image.c").write_text("fine\n")
+    (source / os.fsdecode(b"\xe9.txt")).write_text("")
+    diff = source.parent / "fix.diff"
+    diff.write_bytes(b"Andr\xe9\n--- a/image.c\n+++ b/image.c\n@@ -1 +1 @@\n-fine\n+fine\xe9\n")
+    for _ in range(2):
+        folder = kernel.build(heard.recipe(source, changes=(find_change(str(diff)),)))
+        assert (folder / "arch/x86/boot/bzImage").read_bytes() == b"fine\xe9\n"
 
 
 @pytest.mark.parametrize(
