@@ -102,7 +102,7 @@ def _confirmed(fault: Fault, row: Row, broken: dict[tuple[Ground, str], str]) ->
 
 
 def _line(fault: Fault, row: Row) -> str:
-    by = f" by {row.case or 'the log'}" if row.outcome is Outcome.KILLED else ""
+    by = f" by {row.case or 'no case'}" if row.outcome is Outcome.KILLED else ""
     odd = "" if record.as_expected(fault, row.outcome) else " (!)"
     seconds = f"{row.build_s:.0f} + {row.run_s:.0f} s, {row.executed:,} cases"
     return f"{fault.name}: {row.outcome}{by}{odd} ({seconds}) {row.text}".rstrip()

@@ -10,6 +10,7 @@ from typing import Final
 
 from kvmabi.errors import ExitCode, ResultError
 from kvmabi.lab import cache
+from kvmabi.lab.collector import CLEAN_LOG
 from kvmabi.lab.mutation.faults import Fault
 from kvmabi.lab.mutation.trial import Ended
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
@@ -28,7 +29,7 @@ class Row:
     """The fault's content, as a digest."""
     outcome: Outcome
     case: str
-    promise: int | None
+    promises: tuple[int, ...]
     text: str
     executed: int
     build_s: float
@@ -44,7 +45,7 @@ class Row:
             fault=content(fault),
             outcome=judged.outcome,
             case=judged.case,
-            promise=judged.promise,
+            promises=judged.promises,
             text=judged.text,
             executed=judged.executed,
             build_s=round(ended.build_s, 1),
@@ -54,7 +55,7 @@ class Row:
     @property
     def judgement(self) -> Judgement:
         """What the row says of the fault."""
-        return Judgement(self.outcome, self.case, self.promise, self.text, self.executed)
+        return Judgement(self.outcome, self.case, self.promises, self.text, self.executed)
 
 
 def content(fault: Fault) -> str:
@@ -86,9 +87,14 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             fields = json.loads(line)
             if fields.pop("type") != "fault":
                 continue
-            yield Row(**{**fields, "outcome": Outcome(fields["outcome"])})
+            fields["outcome"] = Outcome(fields["outcome"])
+            fields["promises"] = tuple(fields["promises"])
+            yield Row(**fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ResultError(f"{path}:{number}: this is no record of faults: {error}") from error
+            raise ResultError(
+                f"{path}:{number}: this is no record of faults, or one of another version of "
+                f"kvmabi ({error}): name another file"
+            ) from error
 
 
 def known(rows: Iterable[Row], fault: Fault, source: str) -> Row | None:
@@ -111,6 +117,15 @@ def exit_code(ended: Iterable[tuple[Fault, Row]]) -> ExitCode:
     if any(not as_expected(fault, outcome) for fault, outcome in outcomes):
         return ExitCode.BROKEN
     return ExitCode.KEPT if outcomes else ExitCode.NOTHING_CHECKED
+
+
+def tells_another(fault: Fault, row: Row) -> bool:
+    """Return whether the case that killed a fault saw promises broken, and not the fault's own.
+
+    The log and the loss of a kernel name no promise.
+    """
+    seen = set(row.promises) - {CLEAN_LOG}
+    return row.outcome is Outcome.KILLED and bool(seen) and fault.promise not in seen
 
 
 def as_expected(fault: Fault, outcome: Outcome) -> bool:

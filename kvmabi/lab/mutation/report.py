@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from kvmabi.lab.mutation.faults import Fault
-from kvmabi.lab.mutation.record import Row, as_expected
+from kvmabi.lab.mutation.record import Row, as_expected, tells_another
 from kvmabi.lab.mutation.verdict import Outcome
 
 
@@ -19,7 +19,10 @@ def listing(faults: Iterable[Fault]) -> str:
 
 
 def table(ended: Sequence[tuple[Fault, Row]]) -> str:
-    """Return a line for each fault that ended, and one that counts them."""
+    """Return a line for each fault that ended, and one that counts them.
+
+    What is not as it should be is marked, and so is a kill that another promise explains.
+    """
     lines = [
         f"{fault.name:36} {_promise(fault):>2} {row.outcome:14} {_by(row)}{_mark(fault, row)}"
         for fault, row in ended
@@ -43,8 +46,8 @@ def _about(fault: Fault) -> str:
 def _by(row: Row) -> str:
     if row.outcome is not Outcome.KILLED:
         return row.text or f"{row.executed:,} cases"
-    saw = "" if row.promise is None else f", promise {row.promise}"
-    return f"{row.case or 'the log'}{saw}: {row.text}"
+    saw = "".join(f", promise {one}" for one in row.promises)
+    return f"{row.case or 'no case'}{saw}: {row.text}"
 
 
 def _is_odd(fault: Fault, row: Row) -> bool:
@@ -52,6 +55,8 @@ def _is_odd(fault: Fault, row: Row) -> bool:
 
 
 def _mark(fault: Fault, row: Row) -> str:
-    if not _is_odd(fault, row):
-        return f" ({fault.unseen or fault.harmless})" if row.outcome is Outcome.SURVIVED else ""
-    return "   <-- not as it should be"
+    if _is_odd(fault, row):
+        return "   <-- not as it should be"
+    if tells_another(fault, row):
+        return f"   <-- not promise {fault.promise}"
+    return f" ({fault.unseen or fault.harmless})" if row.outcome is Outcome.SURVIVED else ""

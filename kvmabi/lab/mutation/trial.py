@@ -115,7 +115,7 @@ class Site:
             return Ended(Judgement(Outcome.INVALID, text=str(error)), _since(started))
         build_s, started = _since(started), time.monotonic()
         run = self._matrix(self._start(kernel), matrix_options(fault, self.ground))
-        return Ended(judge(*run), build_s, _since(started))
+        return Ended(judge(*run, fault.promise), build_s, _since(started))
 
     def play_unchanged(self, cases: Sequence[str]) -> dict[str, Verdict]:
         """Return the verdicts of cases, by id, on the kernel without a fault.

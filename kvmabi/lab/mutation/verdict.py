@@ -31,13 +31,14 @@ class Outcome(StrEnum):
 class Judgement:
     """The outcome, with what led to it.
 
-    `case` is the killing one ("" where the kernel went between cases), `promise` the number that
-    it saw broken (0: the kernel's log), `executed` how many cases had ended.
+    `case` is the killing one ("" where the kernel went between cases), `promises` are the numbers
+    that it saw broken (0: the kernel's log; none where the kernel was lost), `executed` is how many
+    cases had ended.
     """
 
     outcome: Outcome
     case: str = ""
-    promise: int | None = None
+    promises: tuple[int, ...] = ()
     text: str = ""
     executed: int = 0
 
@@ -46,24 +47,25 @@ LONGEST: Final = 200
 """How much of a disagreement is kept."""
 
 
-def judge(code: int, result: Result | None, said: str) -> Judgement:
-    """Return what a run says of a fault.
+def judge(code: int, result: Result | None, said: str, promise: int = 0) -> Judgement:
+    """Return what a run says of a fault that is to break `promise`.
 
     `code` is the lab's exit code, `result` what it wrote (None for nothing), and `said` its
-    standard error.
+    standard error. Of several cases that failed, the one kills that saw that promise broken.
     """
     if result is None:
         lines = [line for line in said.splitlines() if line.strip()]
         return Judgement(Outcome.INVALID, text=lines[0] if lines else f"exit code {code}")
     executed = len(result.cases)
-    failed = next((case for case in result.cases if case.verdict is Verdict.FAIL), None)
-    if failed is not None:
-        return _killed(failed, executed)
+    failed = [case for case in result.cases if case.verdict is Verdict.FAIL]
+    if failed:
+        telling = [case for case in failed if promise in _broken(case)]
+        return _killed((telling or failed)[0], executed)
     problems = list(result.end.problems) if result.end else ["the run was cut off"]
     if lost := _lost(result, problems):
         return lost
     if problems and problems[0].startswith(LOG_PROBLEM):
-        return Judgement(Outcome.KILLED, "", CLEAN_LOG, _short(problems[0]), executed)
+        return Judgement(Outcome.KILLED, "", (CLEAN_LOG,), _short(problems[0]), executed)
     if code == ExitCode.KEPT and not problems:
         return Judgement(Outcome.SURVIVED, executed=executed)
     errors = [case.reason for case in result.cases if case.verdict is Verdict.ERROR]
@@ -74,7 +76,11 @@ def judge(code: int, result: Result | None, said: str) -> Judgement:
 def _killed(case: CaseRecord, executed: int) -> Judgement:
     first = case.disagreements[0]
     text = _short(f"{first.step}: {first.expected}; seen: {first.seen}")
-    return Judgement(Outcome.KILLED, case.id, first.promise, text, executed)
+    return Judgement(Outcome.KILLED, case.id, _broken(case), text, executed)
+
+
+def _broken(case: CaseRecord) -> tuple[int, ...]:
+    return tuple(sorted({each.promise for each in case.disagreements}))
 
 
 def _lost(result: Result, problems: list[str]) -> Judgement | None:
@@ -86,7 +92,7 @@ def _lost(result: Result, problems: list[str]) -> Judgement | None:
     outcome = Outcome.INVALID if NOT_OVER in told else Outcome.KILLED
     case = running[0].id if running else ""
     text = _short(_words(running[0].reason) if running else told)
-    return Judgement(outcome, case, None, f"lost: {text}", len(result.cases))
+    return Judgement(outcome, case, (), f"lost: {text}", len(result.cases))
 
 
 def _words(reason: str) -> str:

@@ -21,7 +21,7 @@ from kvmabi.lab.mutation.trial import Ended
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
 from kvmabi.results import Verdict
 
-KILLED = Judgement(Outcome.KILLED, "some-case", 4, "no exit", 7)
+KILLED = Judgement(Outcome.KILLED, "some-case", (4,), "no exit", 7)
 SURVIVED = Judgement(Outcome.SURVIVED, executed=9)
 
 
@@ -87,7 +87,7 @@ def test_what_came_to_nothing_is_tried_again(run, outcome: Outcome) -> None:
 
 
 def test_a_kill_by_a_case_that_fails_anyway_is_none(run) -> None:
-    site = FakeSite({"a": KILLED, "b": Judgement(Outcome.KILLED, "other", 4)}, ["some-case"])
+    site = FakeSite({"a": KILLED, "b": Judgement(Outcome.KILLED, "other", (4,))}, ["some-case"])
     rows = dict(run(site, fault("a"), fault("b")))
     assert [row.outcome for row in rows.values()] == [Outcome.INVALID, Outcome.KILLED]
     assert exit_code(list(rows.items())) is ExitCode.HARNESS_FAILED
@@ -124,6 +124,20 @@ def test_green_is_every_fault_killed_and_every_control_alive(
     assert ("not as it should be" in table(ended).splitlines()[0]) is (code is not ExitCode.KEPT)
 
 
+@pytest.mark.parametrize(
+    ("promises", "marked"),
+    [((4,), False), ((2, 4), False), ((2,), True), ((0,), False), ((), False)],
+)
+def test_a_kill_that_another_promise_explains_is_marked(
+    run, promises: tuple[int, ...], marked: bool
+) -> None:
+    ended = run(FakeSite({"a": Judgement(Outcome.KILLED, "case", promises, "odd")}), fault("a"))
+    line = table(ended).splitlines()[0]
+    assert ("<-- not promise 4" in line) is marked
+    assert all(f"promise {one}" in line for one in promises)
+    assert exit_code(ended) is ExitCode.KEPT
+
+
 def test_the_list_tells_what_each_is_about() -> None:
     one = fault("a", about="a length of 3", unseen="nobody asks")
     assert " ".join(listing([one]).split()) == "a 4 s svm a length of 3 (nobody asks)"
@@ -138,5 +152,7 @@ def test_a_torn_line_is_left_out_and_another_file_refused(tmp_path: Path) -> Non
     assert record.read(path) == [row]
     assert row.judgement == KILLED
     path.write_text("dear all\n")
-    with pytest.raises(ResultError, match=r"faults\.jsonl:1: this is no record of faults"):
+    with pytest.raises(
+        ResultError, match=r"faults\.jsonl:1: this is no record of faults.*name another"
+    ):
         record.read(path)

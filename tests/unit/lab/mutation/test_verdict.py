@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,13 +32,25 @@ def result(*cases: CaseRecord, problems: tuple[str, ...] = (), planned: int = 3)
 
 def test_a_failed_case_kills() -> None:
     found = judge(1, result(case("a"), case("b", Verdict.FAIL)), "")
-    assert (found.outcome, found.case, found.promise, found.executed) == (
+    assert (found.outcome, found.case, found.promises, found.executed) == (
         Outcome.KILLED,
         "b",
-        4,
+        (4,),
         2,
     )
     assert found.text == "write 4 bytes: no exit; seen: KVM_EXIT_MMIO"
+
+
+def test_of_several_failed_cases_the_one_kills_that_saw_the_promise_broken() -> None:
+    other = replace(BROKEN, promise=7)
+    cases = case("a", Verdict.FAIL, disagreements=(other,)), case("b", Verdict.FAIL)
+    assert judge(1, result(*cases), "", 4).case == "b"
+    assert judge(1, result(*cases), "", 9).case == "a"
+
+
+def test_every_promise_that_a_case_saw_broken_is_told() -> None:
+    both = case("a", Verdict.FAIL, disagreements=(replace(BROKEN, promise=7), BROKEN, BROKEN))
+    assert judge(1, result(both), "").promises == (4, 7)
 
 
 def test_a_run_without_a_failure_is_survived() -> None:
@@ -60,7 +73,7 @@ WORDS = "the machine went down; the kernel's last words:\n  kvmabi: case b\n  BU
 
 def test_a_kernel_that_goes_in_a_case_kills(tmp_path: Path) -> None:
     found = judge(4, lost_result(tmp_path, WORDS, "b"), "")
-    assert (found.outcome, found.case, found.promise) == (Outcome.KILLED, "b", None)
+    assert (found.outcome, found.case, found.promises) == (Outcome.KILLED, "b", ())
     assert found.text == "lost: BUG: unable to handle"
 
 
@@ -78,7 +91,7 @@ def test_a_run_that_took_too_long_says_nothing(tmp_path: Path) -> None:
 def test_what_the_log_tells_late_kills() -> None:
     leak = "the kernel's log, too late for the case b: unreferenced object"
     found = judge(4, result(case("a"), case("b"), case("c"), problems=(leak,)), "")
-    assert (found.outcome, found.promise) == (Outcome.KILLED, 0)
+    assert (found.outcome, found.promises) == (Outcome.KILLED, (0,))
 
 
 @pytest.mark.parametrize(
