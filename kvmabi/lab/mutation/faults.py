@@ -8,7 +8,7 @@ A file gives what its rows share, and a row is one fault::
 
     [[fault]]
     name = "length-ignored"
-    promise = 4                         # the one that it breaks first
+    promise = 4                         # the one that a case sees broken by it
     about = "a write narrower than the registration matches"
     look = ["match-*-w2-at0-write"]     # optional: where it is likely to show
     needs = "svm"                       # optional, see `Needs`
@@ -54,7 +54,8 @@ class Needs(StrEnum):
 class Fault:
     """One change to the kernel, and what is to be expected of it.
 
-    `promise` is the number of the promise that it breaks, 0 for a change that is harmless.
+    `promise` is the number of the promise that a case is to see broken by it, 0 for a change that
+    is harmless.
     """
 
     name: str

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kvmabi.errors import UsageError
-from kvmabi.ioeventfd.promises import PROMISES, PV_MMIO
+from kvmabi.ioeventfd.play import Player
+from kvmabi.ioeventfd.promises import PROMISES, PV_MMIO, RETURN
 from kvmabi.ioeventfd.select import select
+from kvmabi.ioeventfd.steps import Case
 from kvmabi.lab import cache
 from kvmabi.lab.build.patch import apply, tree_version
 from kvmabi.lab.mutation.faults import Fault, Needs, read_faults
+from tests.unit.ioeventfd.fake_kvm import FakeKvm, FakeRig
+from tests.unit.ioeventfd.faults.base import TODAY
 
 TOP = Path(__file__).parents[4]
 FAULTS = read_faults(TOP / "tools/faults")
 CONTRACT = PROMISES.keys() - {PV_MMIO}
+SEEN_BY_A_CASE = [
+    one for one in FAULTS if one.must_be_killed and one.needs is Needs.SVM and one.promise != RETURN
+]
+"""Without the promise that every access and ioctl tries."""
+
+
+@functools.cache
+def tried(case: Case) -> set[int]:
+    """The promises that decide what is expected of a case, by a kernel that keeps them."""
+    kvm = FakeKvm(TODAY)
+    player = Player(case, FakeRig(kvm), kvm.kernel)
+    assert player.play() == []
+    return player.promises
 
 
 def trees() -> list[Path]:
@@ -61,6 +79,12 @@ def test_no_two_make_the_same_change() -> None:
 def test_each_promise_is_broken_where_the_matrix_must_see_it() -> None:
     broken = {one.promise for one in FAULTS if one.must_be_killed and one.needs is Needs.SVM}
     assert broken >= CONTRACT
+
+
+@pytest.mark.parametrize("fault", SEEN_BY_A_CASE, ids=lambda fault: fault.name)
+def test_a_fault_is_looked_for_where_its_promise_is_at_stake(fault: Fault) -> None:
+    cases = (case for pattern in fault.look for case in select([pattern]))
+    assert any(fault.promise in tried(case) for case in cases)
 
 
 def test_there_are_controls() -> None:
