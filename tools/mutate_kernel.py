@@ -4,7 +4,8 @@ Each fault is built, booted in the lab and looked for: first where it is likely 
 the whole matrix, up to the first case that fails. Every case that killed is then played on the
 kernel without a fault, where it must pass. Changes without a meaning must survive.
 
-Exit code 0: every fault that can be seen was killed, and every control survived.
+Exit code 0: of those that were tried, every fault that can be seen was killed, and every control
+survived. How many were left out, and what they need, is told.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from kvmabi.lab.build.workspace import Workspace
 from kvmabi.lab.mutation.campaign import Campaign
 from kvmabi.lab.mutation.faults import Fault, Needs, choose, read_faults
 from kvmabi.lab.mutation.record import exit_code
-from kvmabi.lab.mutation.report import listing, table
+from kvmabi.lab.mutation.report import left_out, listing, table
 from kvmabi.lab.mutation.trial import GROUNDS, Ground, Site
 
 FAULTS = Path(__file__).parent / "faults"
@@ -34,17 +35,20 @@ DEFAULT_SOURCE = "debian:linux-source-6.1"
 def main() -> int:
     """Print what becomes of each fault."""
     args = _parser().parse_args()
-    faults = _chosen(args)
+    faults = _asked_for(args)
     if args.list:
         print(listing(faults))
         return ExitCode.KEPT
+    tried = _to_try(faults, args)
     source = find_source(args.source, _say)
     version = ".".join(map(str, tree_version(source.tree)))
     with tempfile.TemporaryDirectory() as folder:
         record = Path(args.json or Path(folder, "faults.jsonl"))
         campaign = Campaign(_sites(args, source), version, record, _say)
-        ended = campaign.run(faults, again=bool(args.names))
+        ended = campaign.run(tried, again=bool(args.names))
     print(table(ended))
+    if left := left_out(faults, ended):
+        print(left)
     return exit_code(ended)
 
 
@@ -79,18 +83,23 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chosen(args: argparse.Namespace) -> list[Fault]:
+def _asked_for(args: argparse.Namespace) -> list[Fault]:
     faults = read_faults(FAULTS)
     if args.names:
         return choose(faults, args.names)
     text = args.filter or ""
     fitting = [one for one in faults if text in one.name or text in one.subject]
-    if not args.all and not args.list:
-        wanted = Needs.SVM if args.backend == "svm" else Needs.VMX
-        fitting = [one for one in fitting if one.needs is wanted]
     if not fitting:
         raise UsageError("no fault fits; --list shows them")
     return fitting
+
+
+def _to_try(faults: list[Fault], args: argparse.Namespace) -> list[Fault]:
+    wanted = Needs.SVM if args.backend == "svm" else Needs.VMX
+    tried = [one for one in faults if args.all or args.names or one.needs is wanted]
+    if not tried:
+        raise UsageError(f"no fault that fits can be tried as asked:\n{left_out(faults, [])}")
+    return tried
 
 
 def _sites(args: argparse.Namespace, source: Source) -> Callable[[Ground], Site]:

@@ -107,9 +107,9 @@ def known(rows: Iterable[Row], fault: Fault, source: str) -> Row | None:
 
 
 def exit_code(ended: Iterable[tuple[Fault, Row]]) -> ExitCode:
-    """Return 0 where every fault that can be seen was killed and every control survived.
+    """Return 0 where, of those tried, each fault that can be seen was killed, and each control not.
 
-    1 where one was not, 4 where one says nothing, 3 where none was tried.
+    1 where one was not as it should be, 4 where one says nothing, 3 where none was tried.
     """
     outcomes = [(fault, row.outcome) for fault, row in ended if row.outcome is not Outcome.NOT_RUN]
     if any(outcome in (Outcome.INVALID, Outcome.NOT_BUILT) for _, outcome in outcomes):

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
-from kvmabi.lab.mutation.faults import Fault
+from kvmabi.lab.mutation.faults import Fault, Needs
 from kvmabi.lab.mutation.record import Row, as_expected, tells_another
 from kvmabi.lab.mutation.verdict import Outcome
+
+REMEDIES: Final[Mapping[Needs, str]] = MappingProxyType(
+    {
+        Needs.SVM: "AMD's SVM: --backend svm, or --all",
+        Needs.VMX: "Intel's VMX: --backend vmx, or --all",
+        Needs.DEBUG: "a kernel that looks for leaks: --all",
+        Needs.RACE: "threads that race, which no case of the matrix has",
+        Needs.FAILSLAB: "an allocation that fails at the right moment, which no case has",
+    }
+)
+"""What it takes to try such a fault, and how to have that."""
 
 
 def listing(faults: Iterable[Fault]) -> str:
@@ -32,6 +45,17 @@ def table(ended: Sequence[tuple[Fault, Row]]) -> str:
     total = ", ".join(f"{counts[one]:,} {one}" for one in Outcome if counts[one])
     lines.append(f"{len(ended):,} faults and controls: {total}; {odd:,} not as it should be")
     return "\n".join(lines)
+
+
+def left_out(faults: Iterable[Fault], ended: Iterable[tuple[Fault, Row]]) -> str:
+    """Return a line for each kind of those faults that were not tried, by what they need."""
+    tried = {fault.name for fault, row in ended if row.outcome is not Outcome.NOT_RUN}
+    counts = Counter(one.needs for one in faults if one.name not in tried)
+    return "\n".join(
+        f"{counts[needs]:,} left out, as what they need is {remedy}"
+        for needs, remedy in REMEDIES.items()
+        if counts[needs]
+    )
 
 
 def _promise(fault: Fault) -> str:

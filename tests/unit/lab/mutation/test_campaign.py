@@ -5,6 +5,8 @@ The sites here are in memory; what a kernel does with a fault is given.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from kvmabi.lab.mutation import record
 from kvmabi.lab.mutation.campaign import Campaign
 from kvmabi.lab.mutation.faults import Fault, Needs
 from kvmabi.lab.mutation.record import Row, exit_code
-from kvmabi.lab.mutation.report import listing, table
+from kvmabi.lab.mutation.report import REMEDIES, left_out, listing, table
 from kvmabi.lab.mutation.trial import Ended
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
 from kvmabi.results import Verdict
@@ -100,6 +102,27 @@ def test_what_nobody_can_see_here_is_not_run(run) -> None:
     assert site.prepared == 0
     assert exit_code(ended) is ExitCode.NOTHING_CHECKED
     assert "needs race" in table(ended)
+
+
+def test_what_was_left_out_is_counted_by_what_it_needs(run) -> None:
+    names = {"a": Needs.SVM, "b": Needs.VMX, "c": Needs.RACE, "d": Needs.VMX}
+    faults = [fault(name, needs=needs) for name, needs in names.items()]
+    ended = run(FakeSite({"a": KILLED}), faults[0], faults[2])
+    assert left_out(faults, ended).splitlines() == [
+        f"2 left out, as what they need is {REMEDIES[Needs.VMX]}",
+        f"1 left out, as what they need is {REMEDIES[Needs.RACE]}",
+    ]
+    assert left_out(faults[:1], ended) == ""
+    assert REMEDIES.keys() == set(Needs)
+
+
+def test_where_nothing_is_left_to_try_that_is_an_error_with_the_reason() -> None:
+    tool = Path(__file__).parents[4] / "tools/mutate_kernel.py"
+    done = subprocess.run(
+        [sys.executable, tool, "--filter", "races"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+    assert "3 left out, as what they need is threads that race" in done.stderr
 
 
 @pytest.mark.parametrize(
