@@ -18,7 +18,6 @@ from pathlib import Path
 
 from kvmabi.errors import ExitCode, KvmAbiError, UsageError
 from kvmabi.lab.build import config, tools
-from kvmabi.lab.build.kernel import Recipe
 from kvmabi.lab.build.patch import tree_version
 from kvmabi.lab.build.sources import Source, find_source
 from kvmabi.lab.build.workspace import Workspace
@@ -26,7 +25,7 @@ from kvmabi.lab.mutation.campaign import Campaign
 from kvmabi.lab.mutation.faults import Fault, Needs, choose, read_faults
 from kvmabi.lab.mutation.record import exit_code
 from kvmabi.lab.mutation.report import left_out, listing, table
-from kvmabi.lab.mutation.trial import GROUNDS, Ground, Site
+from kvmabi.lab.mutation.trial import GROUNDS, Ground, Site, own_workspace
 
 FAULTS = Path(__file__).parent / "faults"
 DEFAULT_SOURCE = "debian:linux-source-6.1"
@@ -77,7 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         help="keep a line for each fault that ended; those in it already are not tried again",
     )
     parser.add_argument(
-        "--work", metavar="DIR", help="build there (default: where lab build does this source)"
+        "--work",
+        metavar="DIR",
+        help="build there (default: one place in the cache for each source)",
     )
     parser.add_argument("--jobs", metavar="N", type=int, default=0, help="compilers side by side")
     return parser
@@ -104,21 +105,18 @@ def _to_try(faults: list[Fault], args: argparse.Namespace) -> list[Fault]:
 
 def _sites(args: argparse.Namespace, source: Source) -> Callable[[Ground], Site]:
     def site(ground: Ground) -> Site:
-        flavour = config.flavour(ground.flavour)
-        tools.check(flavour)
-        shared = Recipe(source, (), flavour, args.jobs, _say, _ignore).workspace()
-        own = Workspace(Path(args.work).resolve() / ground.flavour) if args.work else shared
-        return Site(source, ground, own, _say, args.jobs)
+        tools.check(config.flavour(ground.flavour))
+        if args.work:
+            place = Workspace(Path(args.work).resolve() / ground.flavour)
+        else:
+            place = own_workspace(source, ground)
+        return Site(source, ground, place, args.jobs)
 
     return site
 
 
 def _say(text: str) -> None:
     print(f"mutate_kernel: {text}", file=sys.stderr, flush=True)
-
-
-def _ignore(_line: str) -> None:
-    """Leave what make prints to its log."""
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +35,21 @@ class Campaign:
         self._path = path
         self._say = say
         self._sites: dict[Ground, Site] = {}
+        self._prepared: set[Ground] = set()
 
     def run(self, faults: Sequence[Fault], *, again: bool = False) -> Trials:
-        """Return each fault with its row; with `again`, also those are tried that have ended."""
+        """Return each fault with its row; with `again`, also those are tried that have ended.
+
+        Raises LabUnavailable where another campaign is at a site that this one needs.
+        """
+        self._sites = {ground: self._make_site(ground) for ground in _grounds(faults)}
+        places = {site.workspace: site for site in self._sites.values()}  # two may share one
+        with ExitStack() as held:
+            for site in places.values():
+                held.enter_context(site.held())
+            return self._run(faults, again=again)
+
+    def _run(self, faults: Sequence[Fault], *, again: bool) -> Trials:
         before = [] if again else record.read(self._path)
         ended = []
         for number, fault in enumerate(faults, 1):
@@ -55,12 +68,12 @@ class Campaign:
         return self._site(ground).try_fault(fault)
 
     def _site(self, ground: Ground) -> Site:
-        if ground not in self._sites:
-            site = self._make_site(ground)
+        site = self._sites[ground]
+        if ground not in self._prepared:
             self._say(f"building {ground.flavour} without a fault")
             site.prepare()
-            self._sites[ground] = site
-        return self._sites[ground]
+            self._prepared.add(ground)
+        return site
 
     def _confirmed(self, ended: Trials) -> Trials:
         """Return the same, but a kill counts only if its case passes without the fault."""
@@ -72,6 +85,11 @@ class Campaign:
                 found = _not_passed(self._site(ground), killers)
                 broken |= {(ground, case): why for case, why in found.items()}
         return [(fault, _confirmed(fault, row, broken)) for fault, row in ended]
+
+
+def _grounds(faults: Iterable[Fault]) -> list[Ground]:
+    needed = {fault.needs for fault in faults}
+    return [ground for needs, ground in GROUNDS.items() if needs in needed]
 
 
 def _killers(ended: Iterable[tuple[Fault, Row]], ground: Ground) -> set[str]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from kvmabi.errors import BuildFailed, ResultError, UsageError
+from kvmabi.errors import BuildFailed, LabUnavailable, ResultError, UsageError
+from kvmabi.lab import cache
 from kvmabi.lab.build import builder, config, listing
 from kvmabi.lab.build.builder import Builder
 from kvmabi.lab.build.changes import PatchChange
@@ -75,13 +77,12 @@ class Site:
     """A ground with the folder where its kernels are built, of a private copy of the source.
 
     The copy follows the source: a fault in it is gone with the next build, however this one ends.
-    `say` gets a line at each stage that takes long.
+    All that a campaign makes lies in that folder, which is `held` for as long as it lasts.
     """
 
     source: Source
     ground: Ground
     workspace: Workspace
-    say: Callable[[str], None]
     jobs: int = 0
 
     @property
@@ -95,14 +96,26 @@ class Site:
         """The folder of the kernel without a fault, once the site is prepared."""
         return self.workspace.folder / "sound"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other campaigns out of the folder; LabUnavailable where one is in it."""
+        with self.workspace.locked(self._in_use):
+            cache.used(self.workspace.folder)  # it is none of the old ones from now on
+            yield
+
+    def _in_use(self) -> None:
+        raise LabUnavailable(
+            f"another campaign is at work in {self.workspace.folder}: wait for its end, or give "
+            "this one a folder of its own (--work DIR)"
+        )
+
     def prepare(self) -> None:
         """Build the kernel without a fault: all of it the first time, then what has changed."""
-        with self.workspace.locked(self._waiting):
-            self._plant(None)
-            self.builder.configure()
-            self.builder.build()
-            (self.workspace.folder / FAULTY_IMAGE).unlink(missing_ok=True)
-            self.builder.publish(self.sound)
+        self._plant(None)
+        self.builder.configure()
+        self.builder.build()
+        (self.workspace.folder / FAULTY_IMAGE).unlink(missing_ok=True)
+        self.builder.publish(self.sound)
 
     def try_fault(self, fault: Fault) -> Ended:
         """Return what becomes of a fault, once the site is prepared."""
@@ -131,17 +144,16 @@ class Site:
 
     def _built(self, fault: Fault) -> Path:
         """Return the folder of the kernel with a fault, which the next one takes over."""
-        with self.workspace.locked(self._waiting):
-            self._plant(fault)
-            wanted = targets(fault.files)
-            image = self.workspace.folder / FAULTY_IMAGE
-            whole = wanted == WHOLE or image.exists()
-            if wanted == WHOLE:
-                image.touch()
-            self.builder.build(WHOLE if whole else wanted)
-            if wanted != WHOLE:
-                image.unlink(missing_ok=True)
-            return self.builder.publish(self.workspace.folder / "faulty")
+        self._plant(fault)
+        wanted = targets(fault.files)
+        image = self.workspace.folder / FAULTY_IMAGE
+        whole = wanted == WHOLE or image.exists()
+        if wanted == WHOLE:
+            image.touch()
+        self.builder.build(WHOLE if whole else wanted)
+        if wanted != WHOLE:
+            image.unlink(missing_ok=True)
+        return self.builder.publish(self.workspace.folder / "faulty")
 
     def _start(self, kernel: Path) -> list[str]:
         """Return the lab's options that run a kernel: the sound one's boot, if that is enough."""
@@ -165,9 +177,6 @@ class Site:
             return known or listing.names(self.source.tree)
         return listing.listing(self.source.tree, known)
 
-    def _waiting(self) -> None:
-        self.say("waiting for another build of this source")
-
     def _matrix(
         self, start: Sequence[str], options: Sequence[str]
     ) -> tuple[int, Result | None, str]:
@@ -190,6 +199,12 @@ class Site:
         except ResultError:
             result = None
         return done.returncode, result, done.stderr
+
+
+def own_workspace(source: Source, ground: Ground) -> Workspace:
+    """Return where campaigns build a source for a ground: no other build comes in between."""
+    key = cache.digest(str(source.tree), ground.flavour, "faults")
+    return Workspace(cache.folder("builds") / key)
 
 
 def targets(files: Sequence[str]) -> tuple[str, ...]:

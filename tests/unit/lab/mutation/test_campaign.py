@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -40,15 +41,27 @@ class FakeSite:
         self.failing = failing
         self.tried: list[str] = []
         self.prepared = 0
+        self.workspace = "here"
+        self.holds = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        assert not self.holds, "who holds a place twice waits for itself"
+        self.holds += 1
+        yield
+        self.holds -= 1
 
     def prepare(self) -> None:
+        assert self.holds
         self.prepared += 1
 
     def try_fault(self, one: Fault) -> Ended:
+        assert self.holds
         self.tried.append(one.name)
         return Ended(self.judgements[one.name], 1.0, 2.0)
 
     def play_unchanged(self, cases: Sequence[str]) -> dict[str, Verdict]:
+        assert self.holds
         return {one: Verdict.FAIL if one in self.failing else Verdict.PASS for one in cases}
 
 
@@ -70,6 +83,12 @@ def test_what_ended_is_not_tried_again(run) -> None:
     assert site.tried == ["a", "b"]
     run(site, fault("a"), again=True)
     assert site.tried == ["a", "b", "a"]
+
+
+def test_a_place_is_held_once_and_let_go_at_the_end(run) -> None:
+    site = FakeSite({"a": KILLED, "b": KILLED})
+    run(site, fault("a"), fault("b", needs=Needs.VMX))
+    assert (site.prepared, site.holds) == (2, 0)
 
 
 def test_another_source_or_another_fault_of_that_name_is_tried(run) -> None:

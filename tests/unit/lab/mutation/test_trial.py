@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kvmabi.errors import LabUnavailable
 from kvmabi.lab.build.builder import MODULES, Builder
+from kvmabi.lab.build.config import flavour
+from kvmabi.lab.build.kernel import Recipe
 from kvmabi.lab.build.patch import Edit, Patch
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
@@ -19,6 +23,7 @@ from kvmabi.lab.mutation.trial import (
     Site,
     matrix_options,
     modules_that_differ,
+    own_workspace,
     targets,
 )
 from kvmabi.lab.mutation.verdict import Outcome
@@ -53,7 +58,28 @@ def site(tmp_path: Path) -> Site:
     path.write_text("int f(void)\n{\n\treturn 0;\n}\n")
     (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 1\n")
     work = Workspace(tmp_path / "work")
-    return Site(Source(tree, "a tree"), Ground("tiny", "svm"), work, lambda _: None)
+    return Site(Source(tree, "a tree"), Ground("tiny", "svm"), work)
+
+
+def test_a_second_campaign_is_kept_out_until_the_first_has_ended(tmp_path: Path) -> None:
+    first = site(tmp_path)
+    second = replace(first, ground=GROUNDS[Needs.VMX])
+    with first.held():
+        told = pytest.raises(LabUnavailable, match=r"another campaign is at work in .*--work")
+        with told, second.held():
+            pass
+    with second.held():
+        pass
+
+
+def test_a_campaign_builds_where_nothing_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KVMABI_CACHE", str(tmp_path))
+    source = Source(tmp_path / "tree", "a tree")
+    recipe = Recipe(source, (), flavour("tiny"), 0, print, print)
+    places = {own_workspace(source, ground).folder for ground in GROUNDS.values()}
+    assert recipe.workspace().folder not in places
 
 
 def test_a_fault_is_in_the_copy_alone_and_gone_with_the_next(tmp_path: Path) -> None:
