@@ -18,12 +18,11 @@ from pathlib import Path
 
 from kvmabi.errors import ExitCode, KvmAbiError, UsageError
 from kvmabi.lab.build import config, tools
-from kvmabi.lab.build.patch import tree_version
 from kvmabi.lab.build.sources import Source, find_source
 from kvmabi.lab.build.workspace import Workspace
 from kvmabi.lab.mutation.campaign import Campaign
 from kvmabi.lab.mutation.faults import Fault, Needs, choose, read_faults
-from kvmabi.lab.mutation.record import exit_code
+from kvmabi.lab.mutation.record import Basis, exit_code
 from kvmabi.lab.mutation.report import left_out, listing, table
 from kvmabi.lab.mutation.trial import GROUNDS, Ground, Site, own_workspace
 
@@ -40,10 +39,9 @@ def main() -> int:
         return ExitCode.KEPT
     tried = _to_try(faults, args)
     source = find_source(args.source, _say)
-    version = ".".join(map(str, tree_version(source.tree)))
     with tempfile.TemporaryDirectory() as folder:
         record = Path(args.json or Path(folder, "faults.jsonl"))
-        campaign = Campaign(_sites(args, source), version, record, _say)
+        campaign = Campaign(_sites(args, source), Basis.of(source), record, _say)
         ended = campaign.run(tried, again=bool(args.names))
     print(table(ended))
     if left := left_out(faults, ended):

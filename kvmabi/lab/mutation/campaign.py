@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kvmabi.lab.mutation import record
 from kvmabi.lab.mutation.faults import Fault
-from kvmabi.lab.mutation.record import Row
+from kvmabi.lab.mutation.record import Basis, Row
 from kvmabi.lab.mutation.trial import GROUNDS, Ended, Ground, Site
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
 from kvmabi.results import Verdict
@@ -18,7 +18,7 @@ Trials = list[tuple[Fault, Row]]
 
 
 class Campaign:
-    """Tries faults on one source. `sites` gives the site of a ground; `say` gets a line for each.
+    """Tries faults on one basis. `sites` gives the site of a ground; `say` gets a line for each.
 
     `path` is the record: what has ended in it stands, and what ends is added to it.
     """
@@ -26,12 +26,12 @@ class Campaign:
     def __init__(
         self,
         sites: Callable[[Ground], Site],
-        source: str,
+        basis: Basis,
         path: Path,
         say: Callable[[str], None],
     ) -> None:
         self._make_site = sites
-        self._source = source
+        self._basis = basis
         self._path = path
         self._say = say
         self._sites: dict[Ground, Site] = {}
@@ -53,9 +53,9 @@ class Campaign:
         before = [] if again else record.read(self._path)
         ended = []
         for number, fault in enumerate(faults, 1):
-            row = record.known(before, fault, self._source)
+            row = record.known(before, fault, self._basis)
             if row is None:
-                row = Row.of(fault, self._source, self._try(fault))
+                row = Row.of(fault, self._basis, self._try(fault))
                 record.append(self._path, row)
             self._say(f"{number} of {len(faults)}: {_line(fault, row)}")
             ended.append((fault, row))

@@ -8,23 +8,56 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from kvmabi import ioeventfd
 from kvmabi.errors import ExitCode, ResultError
 from kvmabi.lab import cache
+from kvmabi.lab.build import listing
+from kvmabi.lab.build.patch import tree_version
+from kvmabi.lab.build.sources import Source
 from kvmabi.lab.collector import CLEAN_LOG
 from kvmabi.lab.mutation.faults import Fault
 from kvmabi.lab.mutation.trial import Ended
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
 
 FINAL: Final = frozenset({Outcome.KILLED, Outcome.SURVIVED})
-"""The outcomes that stand until the fault, or the source, is another."""
+"""The outcomes that stand until the fault, the source or the cases are another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What every verdict of a campaign rests on, beside the fault: it says nothing of another."""
+
+    source: str
+    """The tree's version, for people."""
+    tree: str
+    """What is in the tree, as a digest."""
+    cases: str
+    """What the cases are, and what they expect, as a digest."""
+
+    @classmethod
+    def of(cls, source: Source) -> Basis:
+        """Return what it is for this source; all of a tree is read that its owner may change."""
+        return cls(
+            source=".".join(map(str, tree_version(source.tree))),
+            tree=source.content or listing.content_of(listing.listing(source.tree, {})),
+            cases=_digest_of(Path(ioeventfd.__path__[0])),
+        )
+
+
+def _digest_of(package: Path) -> str:
+    paths = sorted(package.rglob("*.py"))
+    names = "\n".join(str(path.relative_to(package)) for path in paths)
+    return cache.digest(names, *(path.read_bytes() for path in paths))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of one fault on one version of the source."""
+    """What became of one fault on one basis."""
 
     name: str
     source: str
+    tree: str
+    cases: str
     fault: str
     """The fault's content, as a digest."""
     outcome: Outcome
@@ -36,12 +69,12 @@ class Row:
     run_s: float
 
     @classmethod
-    def of(cls, fault: Fault, source: str, ended: Ended) -> Row:
+    def of(cls, fault: Fault, basis: Basis, ended: Ended) -> Row:
         """Return the row of a trial that ended."""
         judged = ended.judgement
         return cls(
             name=fault.name,
-            source=source,
+            **asdict(basis),
             fault=content(fault),
             outcome=judged.outcome,
             case=judged.case,
@@ -97,11 +130,12 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[Row]:
             ) from error
 
 
-def known(rows: Iterable[Row], fault: Fault, source: str) -> Row | None:
+def known(rows: Iterable[Row], fault: Fault, basis: Basis) -> Row | None:
     """Return the last row that still says what becomes of a fault; None where it is to be tried."""
     found = None
     for row in rows:
-        if (row.name, row.source, row.fault) == (fault.name, source, content(fault)):
+        rests_on = Basis(row.source, row.tree, row.cases)
+        if (row.name, row.fault, rests_on) == (fault.name, content(fault), basis):
             found = row if row.outcome in FINAL else None
     return found
 

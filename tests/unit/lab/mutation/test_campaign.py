@@ -9,21 +9,25 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kvmabi import ioeventfd
 from kvmabi.errors import ExitCode, ResultError
 from kvmabi.lab.build.patch import Edit, Patch
+from kvmabi.lab.build.sources import Source
 from kvmabi.lab.mutation import record
 from kvmabi.lab.mutation.campaign import Campaign
 from kvmabi.lab.mutation.faults import Fault, Needs
-from kvmabi.lab.mutation.record import Row, exit_code
+from kvmabi.lab.mutation.record import Basis, Row, exit_code
 from kvmabi.lab.mutation.report import REMEDIES, left_out, listing, table
 from kvmabi.lab.mutation.trial import Ended
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
 from kvmabi.results import Verdict
 
+BASIS = Basis("6.1.1", "a tree", "cases")
 KILLED = Judgement(Outcome.KILLED, "some-case", (4,), "no exit", 7)
 SURVIVED = Judgement(Outcome.SURVIVED, executed=9)
 
@@ -67,9 +71,9 @@ class FakeSite:
 
 @pytest.fixture
 def run(tmp_path: Path):
-    def run(site: FakeSite, *faults: Fault, source: str = "6.1.1", again: bool = False):
+    def run(site: FakeSite, *faults: Fault, basis: Basis = BASIS, again: bool = False):
         said: list[str] = []
-        campaign = Campaign(lambda _: site, source, tmp_path / "faults.jsonl", said.append)  # type: ignore[arg-type, return-value]
+        campaign = Campaign(lambda _: site, basis, tmp_path / "faults.jsonl", said.append)  # type: ignore[arg-type, return-value]
         return campaign.run(faults, again=again)
 
     return run
@@ -91,12 +95,38 @@ def test_a_place_is_held_once_and_let_go_at_the_end(run) -> None:
     assert (site.prepared, site.holds) == (2, 0)
 
 
-def test_another_source_or_another_fault_of_that_name_is_tried(run) -> None:
+def test_on_another_basis_or_as_another_fault_it_is_tried(run) -> None:
     site = FakeSite({"a": KILLED})
     run(site, fault("a"))
-    run(site, fault("a"), source="6.12.1")
+    for other in ("source", "tree", "cases"):
+        run(site, fault("a"), basis=replace(BASIS, **{other: "another"}))
     run(site, fault("a", look=("match-*",)))
-    assert site.tried == ["a"] * 3
+    assert site.tried == ["a"] * 5
+
+
+def test_a_basis_is_another_for_another_tree_of_the_same_version(tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 1\n")
+    first = Basis.of(Source(tmp_path, "a tree"))
+    (tmp_path / "one.c").write_text("int one;\n")
+    second = Basis.of(Source(tmp_path, "a tree"))
+    assert (first.source, second.source) == ("6.1.1", "6.1.1")
+    assert first.tree != second.tree
+    assert Basis.of(Source(tmp_path, "an archive", "its digest")).tree == "its digest"
+
+
+def test_a_basis_is_another_for_other_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 1\n")
+    package = tmp_path / "package"
+    (package / "cases").mkdir(parents=True)
+    monkeypatch.setattr(ioeventfd, "__path__", [str(package)])
+    source = Source(tmp_path, "an archive", "its digest")
+    digests = set()
+    for text in ("one = 1\n", "one = 2\n"):
+        (package / "cases/some.py").write_text(text)
+        digests.add(Basis.of(source).cases)
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize("outcome", [Outcome.INVALID, Outcome.NOT_BUILT])
@@ -187,7 +217,7 @@ def test_the_list_tells_what_each_is_about() -> None:
 
 def test_a_torn_line_is_left_out_and_another_file_refused(tmp_path: Path) -> None:
     path = tmp_path / "faults.jsonl"
-    row = Row.of(fault("a"), "6.1.1", Ended(KILLED, 1.0, 2.0))
+    row = Row.of(fault("a"), BASIS, Ended(KILLED, 1.0, 2.0))
     record.append(path, row)
     with path.open("a") as file:
         file.write('{"type": "fault", "na')
