@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -76,7 +76,10 @@ class Campaign:
         return site
 
     def _confirmed(self, ended: Trials) -> Trials:
-        """Return the same, but a kill counts only if its case passes without the fault."""
+        """Return the same, but a kill counts only if its case passes without the fault.
+
+        Where there is no case, all must that the fault names.
+        """
         broken: dict[tuple[Ground, str], str] = {}
         for ground in GROUNDS.values():
             killers = sorted(_killers(ended, ground))
@@ -84,7 +87,25 @@ class Campaign:
                 self._say(f"playing {len(killers)} killing cases without a fault")
                 found = _not_passed(self._site(ground), killers)
                 broken |= {(ground, case): why for case, why in found.items()}
-        return [(fault, _confirmed(fault, row, broken)) for fault, row in ended]
+        return [(fault, self._checked(fault, row, broken)) for fault, row in ended]
+
+    def _checked(self, fault: Fault, row: Row, broken: Mapping[tuple[Ground, str], str]) -> Row:
+        ground = GROUNDS.get(fault.needs)
+        if ground is None or row.outcome is not Outcome.KILLED:
+            return row
+        if row.case:
+            return _refuted(row, row.case, broken.get((ground, row.case), ""))
+        self._say(f"looking where {fault.name} was noticed, without a fault")
+        judged = self._site(ground).look_unchanged(fault)
+        survived = judged.outcome is Outcome.SURVIVED
+        return _refuted(row, row.text, "" if survived else judged.text or str(judged.outcome))
+
+
+def _refuted(row: Row, what: str, why: str) -> Row:
+    """Return the row, which says nothing where there is a reason why not."""
+    if not why:
+        return row
+    return replace(row, outcome=Outcome.INVALID, text=f"{what} without the fault: {why}")
 
 
 def _grounds(faults: Iterable[Fault]) -> list[Ground]:
@@ -108,15 +129,6 @@ def _not_passed(site: Site, cases: Sequence[str]) -> dict[str, str]:
         for case in cases
         if verdicts.get(case) is not Verdict.PASS
     }
-
-
-def _confirmed(fault: Fault, row: Row, broken: dict[tuple[Ground, str], str]) -> Row:
-    ground = GROUNDS.get(fault.needs)
-    why = broken.get((ground, row.case)) if ground and row.outcome is Outcome.KILLED else None
-    if why is None:
-        return row
-    text = f"{row.case} without the fault: {why}"
-    return replace(row, outcome=Outcome.INVALID, text=text)
 
 
 def _line(fault: Fault, row: Row) -> str:

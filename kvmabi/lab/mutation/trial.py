@@ -22,7 +22,7 @@ from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
 from kvmabi.lab.kernels import find_kernel
 from kvmabi.lab.mutation.faults import Fault, Needs
-from kvmabi.lab.mutation.verdict import Judgement, Outcome, judge
+from kvmabi.lab.mutation.verdict import Judgement, Outcome, judge, recurring
 from kvmabi.results import Verdict
 from kvmabi.results.store import Result, read_result
 
@@ -127,8 +127,19 @@ class Site:
         except UsageError as error:
             return Ended(Judgement(Outcome.INVALID, text=str(error)), _since(started))
         build_s, started = _since(started), time.monotonic()
+        judged = self._look(kernel, fault)
+        if judged.may_be_chance:
+            judged = recurring(judged, self._look(kernel, fault))
+        return Ended(judged, build_s, _since(started))
+
+    def _look(self, kernel: Path, fault: Fault) -> Judgement:
         run = self._matrix(self._start(kernel), matrix_options(fault, self.ground))
-        return Ended(judge(*run, fault.promise), build_s, _since(started))
+        return judge(*run, fault.promise)
+
+    def look_unchanged(self, fault: Fault) -> Judgement:
+        """Return what the kernel without a fault is judged by, where this one is likely to show."""
+        options = [f"--filter={pattern}" for pattern in fault.look]
+        return judge(*self._matrix(self._start(self.sound), options))
 
     def play_unchanged(self, cases: Sequence[str]) -> dict[str, Verdict]:
         """Return the verdicts of cases, by id, on the kernel without a fault.

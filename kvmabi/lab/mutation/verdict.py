@@ -17,7 +17,7 @@ class Outcome(StrEnum):
     """What became of a fault."""
 
     KILLED = "killed"
-    """A case failed, the kernel's log told, or the kernel was lost."""
+    """A case saw a promise broken, or twice the kernel's log told or the kernel was lost."""
     SURVIVED = "survived"
     """Every case that was played was as promised."""
     NOT_BUILT = "does not build"
@@ -41,6 +41,14 @@ class Judgement:
     promises: tuple[int, ...] = ()
     text: str = ""
     executed: int = 0
+
+    @property
+    def may_be_chance(self) -> bool:
+        """Whether it is a kill that saw no promise broken: the log told, or the kernel went.
+
+        A busy machine does both: a stall, a silence, an emulator that is out of memory.
+        """
+        return self.outcome is Outcome.KILLED and not any(self.promises)
 
 
 LONGEST: Final = 200
@@ -71,6 +79,14 @@ def judge(code: int, result: Result | None, said: str, promise: int = 0) -> Judg
     errors = [case.reason for case in result.cases if case.verdict is Verdict.ERROR]
     why = next(iter(errors + problems), f"exit code {code}")
     return Judgement(Outcome.INVALID, text=_short(why), executed=executed)
+
+
+def recurring(first: Judgement, again: Judgement) -> Judgement:
+    """Return what two runs say together, of which the first may be chance: nothing, if it was."""
+    if again.outcome is Outcome.KILLED:
+        return first if again.may_be_chance else again
+    text = _short(f"{first.text}; when run again: {again.text or again.outcome}")
+    return Judgement(Outcome.INVALID, first.case, first.promises, text, again.executed)
 
 
 def _killed(case: CaseRecord, executed: int) -> Judgement:

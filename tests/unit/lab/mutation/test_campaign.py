@@ -47,6 +47,8 @@ class FakeSite:
         self.prepared = 0
         self.workspace = "here"
         self.holds = 0
+        self.looked: list[str] = []
+        self.unchanged = SURVIVED
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -63,6 +65,11 @@ class FakeSite:
         assert self.holds
         self.tried.append(one.name)
         return Ended(self.judgements[one.name], 1.0, 2.0)
+
+    def look_unchanged(self, one: Fault) -> Judgement:
+        assert self.holds
+        self.looked.append(one.name)
+        return self.unchanged
 
     def play_unchanged(self, cases: Sequence[str]) -> dict[str, Verdict]:
         assert self.holds
@@ -142,6 +149,17 @@ def test_a_kill_by_a_case_that_fails_anyway_is_none(run) -> None:
     rows = dict(run(site, fault("a"), fault("b")))
     assert [row.outcome for row in rows.values()] == [Outcome.INVALID, Outcome.KILLED]
     assert exit_code(list(rows.items())) is ExitCode.HARNESS_FAILED
+
+
+def test_a_kill_without_a_case_is_one_if_nothing_happens_without_the_fault(run) -> None:
+    site = FakeSite({"a": Judgement(Outcome.KILLED, text="lost: a stall"), "b": KILLED})
+    rows = dict(run(site, fault("a"), fault("b")))
+    assert [row.outcome for row in rows.values()] == [Outcome.KILLED, Outcome.KILLED]
+    assert site.looked == ["a"]
+    site.unchanged = Judgement(Outcome.KILLED, text="lost: another stall")
+    (_, row), _ = run(site, fault("a"), fault("b"))
+    assert row.outcome is Outcome.INVALID
+    assert row.text == "lost: a stall without the fault: lost: another stall"
 
 
 def test_what_nobody_can_see_here_is_not_run(run) -> None:

@@ -14,6 +14,7 @@ from kvmabi.lab.build.kernel import Recipe
 from kvmabi.lab.build.patch import Edit, Patch
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
+from kvmabi.lab.collector import CLEAN_LOG
 from kvmabi.lab.mutation.faults import Fault, Needs
 from kvmabi.lab.mutation.trial import (
     AT_ONCE,
@@ -27,7 +28,7 @@ from kvmabi.lab.mutation.trial import (
     targets,
 )
 from kvmabi.lab.mutation.verdict import Outcome
-from kvmabi.results import CaseRecord, RunRecord, Verdict
+from kvmabi.results import CaseRecord, Disagreement, EndRecord, RunRecord, Verdict
 from kvmabi.results.store import Result
 from tests.unit.lab.test_kernels import bzimage
 
@@ -125,6 +126,40 @@ def test_a_fault_that_does_not_build_is_told_with_its_error(tmp_path: Path) -> N
     ended = one.try_fault(FAULT)
     assert ended.judgement.outcome is Outcome.NOT_BUILT
     assert "make modules failed" in ended.judgement.text
+
+
+@pytest.mark.parametrize(
+    ("failing", "outcome", "runs"),
+    [
+        ([True, True], Outcome.KILLED, 2),
+        ([True, False], Outcome.INVALID, 2),
+        ([False], Outcome.SURVIVED, 1),
+    ],
+)
+def test_what_the_log_alone_tells_counts_if_it_comes_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: list[bool],
+    outcome: Outcome,
+    runs: int,
+) -> None:
+    played: list[list[str]] = []
+
+    def play(_self: Site, _start: list[str], options: list[str]) -> tuple[int, Result | None, str]:
+        told = (
+            (Disagreement("log", CLEAN_LOG, "nothing", "a stall"),) if failing[len(played)] else ()
+        )
+        played.append(options)
+        case = CaseRecord("a", Verdict.FAIL if told else Verdict.PASS, 0, "", "", "")
+        end = EndRecord(1, 1, {}, 1.0)
+        run = RunRecord("matrix", "0", "2026-01-01T00:00:00+00:00", {}, {}, {}, 1)
+        return bool(told), Result(run, (replace(case, disagreements=told),), end, 0), ""
+
+    monkeypatch.setattr(Site, "_built", lambda _self, _fault: tmp_path)
+    monkeypatch.setattr(Site, "_start", lambda _self, _kernel: [])
+    monkeypatch.setattr(Site, "_matrix", play)
+    assert site(tmp_path).try_fault(FAULT).judgement.outcome is outcome
+    assert played == [matrix_options(FAULT, GROUNDS[Needs.SVM])] * runs
 
 
 def test_killing_cases_are_played_a_few_at_a_time(

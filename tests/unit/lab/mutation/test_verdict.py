@@ -10,7 +10,7 @@ import pytest
 from kvmabi.errors import KernelLost
 from kvmabi.lab.collector import Collector, Terms, lost_case
 from kvmabi.lab.frames import Frame, Kind
-from kvmabi.lab.mutation.verdict import Outcome, judge
+from kvmabi.lab.mutation.verdict import Judgement, Outcome, judge, recurring
 from kvmabi.lab.session import NOT_OVER
 from kvmabi.results import Disagreement, Verdict
 from kvmabi.results.record import CaseRecord, EndRecord, RunRecord, to_line
@@ -86,6 +86,28 @@ def test_a_kernel_that_goes_between_cases_kills(tmp_path: Path) -> None:
 def test_a_run_that_took_too_long_says_nothing(tmp_path: Path) -> None:
     why = f"{NOT_OVER} 60 s; the kernel's last words:\n  kvmabi: case b"
     assert judge(4, lost_result(tmp_path, why, "b"), "").outcome is Outcome.INVALID
+
+
+CASE = Judgement(Outcome.KILLED, "b", (4,), "no exit", 2)
+LOG = Judgement(Outcome.KILLED, "b", (0,), "self-detected stall", 2)
+LOSS = Judgement(Outcome.KILLED, text="lost: nothing came from it")
+
+
+def test_what_only_the_log_or_a_loss_tells_may_be_chance() -> None:
+    assert LOG.may_be_chance
+    assert LOSS.may_be_chance
+    assert not CASE.may_be_chance
+    assert not replace(CASE, promises=(0, 4)).may_be_chance
+    assert not Judgement(Outcome.INVALID, text="lost").may_be_chance
+
+
+def test_what_happens_twice_is_none_and_what_a_case_sees_counts() -> None:
+    assert recurring(LOG, LOSS) is LOG
+    assert recurring(LOSS, CASE) is CASE
+    for again in (Judgement(Outcome.SURVIVED, executed=9), Judgement(Outcome.INVALID, text="odd")):
+        judged = recurring(LOG, again)
+        assert judged.outcome is Outcome.INVALID
+        assert judged.text == f"self-detected stall; when run again: {again.text or 'survived'}"
 
 
 def test_what_the_log_tells_late_kills() -> None:
