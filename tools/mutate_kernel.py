@@ -105,7 +105,7 @@ def _sites(args: argparse.Namespace, source: Source) -> Callable[[Ground], Site]
     def site(ground: Ground) -> Site:
         tools.check(config.flavour(ground.flavour))
         if args.work:
-            place = Workspace(Path(args.work).resolve() / ground.flavour)
+            place = Workspace(Path(args.work).resolve() / ground.kernel)
         else:
             place = own_workspace(source, ground)
         return Site(source, ground, place, args.jobs)

@@ -70,7 +70,7 @@ class Campaign:
     def _site(self, ground: Ground) -> Site:
         site = self._sites[ground]
         if ground not in self._prepared:
-            self._say(f"building {ground.flavour} without a fault")
+            self._say(f"building {ground.kernel} without a fault")
             site.prepare()
             self._prepared.add(ground)
         return site

@@ -44,6 +44,8 @@ class Needs(StrEnum):
     VMX = "vmx"
     DEBUG = "debug"
     """A kernel that looks for leaks."""
+    PV_MMIO = "pv-mmio"
+    """A kernel with our patch of that name."""
     RACE = "race"
     """Threads that race: none of the matrix's cases does."""
     FAILSLAB = "failslab"

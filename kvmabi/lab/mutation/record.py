@@ -12,11 +12,12 @@ from kvmabi import ioeventfd
 from kvmabi.errors import ExitCode, ResultError
 from kvmabi.lab import cache
 from kvmabi.lab.build import listing
+from kvmabi.lab.build.changes import PatchChange
 from kvmabi.lab.build.patch import tree_version
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.collector import CLEAN_LOG
 from kvmabi.lab.mutation.faults import Fault
-from kvmabi.lab.mutation.trial import Ended
+from kvmabi.lab.mutation.trial import GROUNDS, Ended
 from kvmabi.lab.mutation.verdict import Judgement, Outcome
 
 FINAL: Final = frozenset({Outcome.KILLED, Outcome.SURVIVED})
@@ -93,7 +94,9 @@ class Row:
 
 def content(fault: Fault) -> str:
     """Return a digest of the change that a fault makes, and of where it is looked for."""
-    return cache.digest(repr(fault.patch.edits), fault.needs, *fault.look)
+    ground = GROUNDS.get(fault.needs)
+    changes = [*(ground.changes() if ground else []), PatchChange(fault.patch)]
+    return cache.digest(fault.needs, *(one.content for one in changes), *fault.look)
 
 
 def append(path: Path, row: Row) -> None:

@@ -16,6 +16,7 @@ REMEDIES: Final[Mapping[Needs, str]] = MappingProxyType(
         Needs.SVM: "AMD's SVM: --backend svm, or --all",
         Needs.VMX: "Intel's VMX: --backend vmx, or --all",
         Needs.DEBUG: "a kernel that looks for leaks: --all",
+        Needs.PV_MMIO: "a kernel with the patch pv-mmio: --all",
         Needs.RACE: "threads that race, which no case of the matrix has",
         Needs.FAILSLAB: "an allocation that fails at the right moment, which no case has",
     }

@@ -16,7 +16,7 @@ from kvmabi.errors import BuildFailed, LabUnavailable, ResultError, UsageError
 from kvmabi.lab import cache
 from kvmabi.lab.build import builder, config, listing
 from kvmabi.lab.build.builder import Builder
-from kvmabi.lab.build.changes import PatchChange
+from kvmabi.lab.build.changes import Change, PatchChange, find_change
 from kvmabi.lab.build.listing import Listing
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
@@ -44,13 +44,24 @@ class Ground:
     """Where faults of a kind are looked for.
 
     With `swaps`, a fault in KVM's modules needs no boot. Without `whole`, only the cases are played
-    that the fault names: the others would take hours.
+    that the fault names: the others would take hours. `patch` names one of ours, which the kernel
+    without a fault has as well.
     """
 
     flavour: str
     backend: str
     swaps: bool = True
     whole: bool = True
+    patch: str = ""
+
+    @property
+    def kernel(self) -> str:
+        """What is built without a fault: grounds of one kernel may share a folder."""
+        return f"{self.flavour}-{self.patch}" if self.patch else self.flavour
+
+    def changes(self) -> list[Change]:
+        """Return what the kernel has of ours without a fault."""
+        return [find_change(self.patch)] if self.patch else []
 
 
 GROUNDS: Final[Mapping[Needs, Ground]] = MappingProxyType(
@@ -58,6 +69,7 @@ GROUNDS: Final[Mapping[Needs, Ground]] = MappingProxyType(
         Needs.SVM: Ground("tiny", "svm"),
         Needs.VMX: Ground("tiny", "vmx", swaps=False, whole=False),
         Needs.DEBUG: Ground("debug", "svm", whole=False),
+        Needs.PV_MMIO: Ground("tiny", "svm", patch="pv-mmio"),
     }
 )
 """What is not here cannot be seen by the matrix."""
@@ -174,9 +186,10 @@ class Site:
         return ["--kernel", str(self.sound), *(f"--swap={path}" for path in changed)]
 
     def _plant(self, fault: Fault | None) -> None:
+        changes = [*self.ground.changes(), *([PatchChange(fault.patch)] if fault else [])]
+
         def change(tree: Path, written: set[str]) -> None:
-            if fault is not None and fault.patch.edits:
-                one = PatchChange(fault.patch)
+            for one in changes:
                 written |= one.files()
                 one.make(tree)
 
@@ -214,7 +227,7 @@ class Site:
 
 def own_workspace(source: Source, ground: Ground) -> Workspace:
     """Return where campaigns build a source for a ground: no other build comes in between."""
-    key = cache.digest(str(source.tree), ground.flavour, "faults")
+    key = cache.digest(str(source.tree), ground.kernel, "faults")
     return Workspace(cache.folder("builds") / key)
 
 

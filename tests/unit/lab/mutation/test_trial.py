@@ -9,12 +9,14 @@ import pytest
 
 from kvmabi.errors import LabUnavailable
 from kvmabi.lab.build.builder import MODULES, Builder
+from kvmabi.lab.build.changes import PatchChange
 from kvmabi.lab.build.config import flavour
 from kvmabi.lab.build.kernel import Recipe
 from kvmabi.lab.build.patch import Edit, Patch
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
 from kvmabi.lab.collector import CLEAN_LOG
+from kvmabi.lab.mutation import trial
 from kvmabi.lab.mutation.faults import Fault, Needs
 from kvmabi.lab.mutation.trial import (
     AT_ONCE,
@@ -81,6 +83,7 @@ def test_a_campaign_builds_where_nothing_else_does(
     recipe = Recipe(source, (), flavour("tiny"), 0, print, print)
     places = {own_workspace(source, ground).folder for ground in GROUNDS.values()}
     assert recipe.workspace().folder not in places
+    assert len(places) == len({ground.kernel for ground in GROUNDS.values()})
 
 
 def test_a_fault_is_in_the_copy_alone_and_gone_with_the_next(tmp_path: Path) -> None:
@@ -93,6 +96,20 @@ def test_a_fault_is_in_the_copy_alone_and_gone_with_the_next(tmp_path: Path) -> 
     one._plant(None)
     assert "return 0;" in ours.read_text()
     assert ours.stat().st_mtime_ns > planted_at, "make goes by time"
+
+
+def test_a_fault_goes_on_top_of_the_patch_of_its_ground(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = PatchChange(Patch("base", "", (Edit(EDIT.file, "return 0;", "return 0; /* base */"),)))
+    monkeypatch.setattr(trial, "find_change", {"base": base}.__getitem__)
+    one = replace(site(tmp_path), ground=Ground("tiny", "svm", patch="base"))
+    ours = one.workspace.source / EDIT.file
+    one._plant(FAULT)
+    assert "return 1; /* base */" in ours.read_text()
+    one._plant(None)
+    assert "return 0; /* base */" in ours.read_text()
+    assert "base" not in (one.source.tree / EDIT.file).read_text()
 
 
 def test_a_fault_that_does_not_apply_is_invalid_and_leaves_the_copy_as_it_was(
