@@ -179,6 +179,22 @@ def test_what_the_log_alone_tells_counts_if_it_comes_again(
     assert played == [matrix_options(FAULT, GROUNDS[Needs.SVM])] * runs
 
 
+def test_without_the_fault_the_likely_places_are_played_on_the_sound_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: list[tuple[object, list[str]]] = []
+
+    def play(_self: Site, start: object, options: list[str]) -> tuple[int, Result | None, str]:
+        played.append((start, options))
+        return 3, None, "kvmabi: no emulator\n"
+
+    monkeypatch.setattr(Site, "_start", lambda _self, kernel: kernel)
+    monkeypatch.setattr(Site, "_matrix", play)
+    one = site(tmp_path)
+    assert one.look_unchanged(FAULT).outcome is Outcome.INVALID
+    assert played == [(one.sound, ["--filter=match-*", "--filter=pair-*"])]
+
+
 def test_killing_cases_are_played_a_few_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
