@@ -18,15 +18,19 @@ from kvmabi.lab import child
 from kvmabi.lab.backends import BACKENDS
 from kvmabi.lab.child import Task
 from kvmabi.lab.commands.run import DEFAULT_BACKEND
+from kvmabi.lab.outputs import check_writable
 from kvmabi.lab.pair import Side, play
 from kvmabi.lab.pair_progress import PairProgress
 from kvmabi.lab.words import RECORDING, UNRECORDED, inner_command
+from kvmabi.results.store import STDOUT
 
 COMPARABLE: Final = (*RECORDING, "probe")
 """The verbs whose results `kvmabi compare` can compare."""
 SIDES: Final = ("old", "new")
+FILES: Final = ("jsonl", "console", "out", "err")
+"""What each side leaves: its result, what its kernel printed, and what the run itself said."""
 TELLING: Final = (ExitCode.BROKEN, ExitCode.HARNESS_FAILED)
-"""The exit codes after which the results are worth a second look."""
+"""The exit codes of a run without a result after which the rest is worth a second look."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,14 +78,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Carry the subcommand out and return its exit code, which is that of `kvmabi compare`."""
     refuse_what_gives_no_result(args.words)
+    if args.json and args.json != STDOUT:
+        check_writable("--json", args.json)
     with results_folder(args.keep) as folder:
         sides = [make_side(name, args, folder.path) for name in SIDES]
         with PairProgress(sides) as progress:
             codes = play(sides, watch=progress.refresh)
+        _pass_on(sides, codes)
         code = _without_result(sides, codes)
-        if code is None:
-            code = _compare(sides, args)
-        folder.wanted = code in TELLING
+        if code is not None:
+            folder.wanted = code in TELLING
+            return code
+        folder.wanted = True
+        code = _compare(sides, args)
+        folder.wanted = code != ExitCode.KEPT
     return code
 
 
@@ -136,31 +146,45 @@ def make_side(name: str, args: argparse.Namespace, folder: Path) -> Side:
     modules = getattr(args, f"{name}_modules")
     backend = getattr(args, f"{name}_backend") or args.backend
     deadline_s = args.deadline or 2 * BACKENDS[backend].emulator.deadline_s
-    result = folder / f"{name}.jsonl"
-    result.unlink(missing_ok=True)  # else an earlier run's could pass for this one's
+    result, console, out, err = (folder / f"{name}.{kind}" for kind in FILES)
     words = (
         *("lab", "run", "--kernel", kernel, "--backend", backend),
         *(("--modules", modules) if modules else ()),
         *("--deadline", str(deadline_s)),
         *(("--fresh",) if args.fresh else ()),
-        *("--log", str(folder / f"{name}.console"), "--"),
+        *("--log", str(console), "--"),
         *args.words,
         *("--json", str(result)),
     )
-    files = folder / f"{name}.out", folder / f"{name}.err"
-    return Side(kernel, Task(name, words, *files), result)
+    _empty(result, console, out, err)
+    return Side(kernel, Task(name, words, out, err), result)
 
 
-def _without_result(sides: Sequence[Side], codes: Mapping[str, int]) -> int | None:
-    """Pass on what the runs that ended said; return the exit code of one without a result."""
-    failed = None
+def _empty(result: Path, *others: Path) -> None:
+    """Begin a side's files anew, before anything runs; UsageError where that cannot be done."""
+    try:
+        result.unlink(missing_ok=True)  # else an earlier run's could pass for this one's
+        for path in others:
+            path.write_bytes(b"")
+    except OSError as error:
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from None
+
+
+def _pass_on(sides: Sequence[Side], codes: Mapping[str, int]) -> None:
+    """Pass on what the runs that ended said."""
     for side in sides:
-        code = codes.get(side.task.name)
-        if code is None:
+        if side.task.name not in codes:
             continue
         for line in side.task.said.splitlines():
             sys.stderr.write(f"{side.task.name} ({side.kernel}): {line}\n")
-        if not side.has_result:
+
+
+def _without_result(sides: Sequence[Side], codes: Mapping[str, int]) -> int | None:
+    """Return the exit code of a run that ended without a result; None where there is none."""
+    failed = None
+    for side in sides:
+        code = codes.get(side.task.name)
+        if code is not None and not side.has_result:
             failed = code if code > 0 else ExitCode.HARNESS_FAILED
     return failed
 

@@ -67,7 +67,7 @@ WRONG = Disagreement("write", 1, "no exit", "an exit")
 
 def case(name: str, verdict: Verdict) -> CaseRecord:
     wrong = (WRONG,) if verdict is Verdict.FAIL else ()
-    reason = "lost" if verdict is Verdict.ERROR else ""
+    reason = "lost" if verdict in (Verdict.ERROR, Verdict.SKIP) else ""
     return CaseRecord(name, verdict, 0.1, "pio", "4", "match", (1,), reason, wrong)
 
 
@@ -88,6 +88,7 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     (tmp_path / "good").write_bytes(result_of(Verdict.PASS, Verdict.PASS))
     (tmp_path / "bad").write_bytes(result_of(Verdict.PASS, Verdict.FAIL))
     (tmp_path / "lost").write_bytes(result_of(Verdict.FAIL, Verdict.ERROR, lost=True))
+    (tmp_path / "skipped").write_bytes(result_of(Verdict.SKIP, Verdict.SKIP))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -123,6 +124,13 @@ def test_both_run_and_are_compared(place, capfd, old, new, code, counts) -> None
     else:
         assert err == f"kvmabi lab: the results are in {left[0]}\n"
         assert {"old.jsonl", "new.jsonl"} <= {one.name for one in left[0].iterdir()}
+
+
+def test_results_that_say_nothing_are_kept_too(place, capfd) -> None:
+    assert compare("good:0", "skipped:3") == ExitCode.NOTHING_CHECKED
+    (left,) = (place / "tmp").iterdir()
+    assert (left / "new.jsonl").exists()
+    assert capfd.readouterr().err == f"kvmabi lab: the results are in {left}\n"
 
 
 def test_results_are_kept_where_the_user_says(place, capfd) -> None:
@@ -219,6 +227,28 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(place, capfd)
     assert compare("good:0", "bad:1", "--keep", str(place / "good" / "x")) == ExitCode.USAGE
     assert "--keep" in capfd.readouterr().err
     assert not (place / "good.pid").exists()
+
+
+def test_a_folder_that_takes_no_file_is_told_before_anything_runs(place, capfd) -> None:
+    assert compare("good:0", "bad:1", "--keep", "/proc") == ExitCode.USAGE
+    assert capfd.readouterr().err.startswith("kvmabi lab: cannot write /proc/old.")
+    assert not (place / "good.pid").exists()
+
+
+@pytest.mark.parametrize("name", ["", "no/such/folder"])
+def test_json_that_cannot_be_written_is_told_before_anything_runs(place, capfd, name) -> None:
+    assert compare("good:0", "bad:1", "--json", str(place / name)) == ExitCode.USAGE
+    assert capfd.readouterr().err.startswith(f"kvmabi lab: --json {place / name}: ")
+    assert not (place / "good.pid").exists()
+
+
+def test_a_file_for_json_stays_as_it_is_until_there_is_something_to_write(place) -> None:
+    old, new = place / "old.json", place / "new.json"
+    old.write_text("before")
+    for path in (old, new):
+        assert compare("good:0", "none:3", "--json", str(path)) == ExitCode.NOTHING_CHECKED
+    assert old.read_text() == "before"
+    assert not new.exists()
 
 
 def test_each_side_has_its_own_kernel_back_end_and_files(tmp_path: Path) -> None:
