@@ -31,6 +31,8 @@ FILES: Final = ("jsonl", "console", "out", "err")
 """What each side leaves: its result, what its kernel printed, and what the run itself said."""
 TELLING: Final = (ExitCode.BROKEN, ExitCode.HARNESS_FAILED)
 """The exit codes of a run without a result after which the rest is worth a second look."""
+SOUND: Final = (ExitCode.KEPT, ExitCode.BROKEN, ExitCode.NOTHING_CHECKED)
+"""The exit codes of a run that came to its end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry the subcommand out and return its exit code, which is that of `kvmabi compare`."""
+    """Carry the subcommand out and return its exit code: what `kvmabi compare` says, and the runs.
+
+    What the runs say matters for a verb whose result has no word of how they ended.
+    """
     refuse_what_gives_no_result(args.words)
     if args.json and args.json != STDOUT:
         check_writable("--json", args.json)
@@ -91,8 +96,39 @@ def run(args: argparse.Namespace) -> int:
             return code
         folder.wanted = True
         code = _compare(sides, args)
+        if args.words[0] not in RECORDING:
+            code = _with_endings(code, codes["old"], codes["new"])
         folder.wanted = code != ExitCode.KEPT
     return code
+
+
+def _with_endings(compared: int, old: int, new: int) -> int:
+    """Return the exit code of both runs; say so where it is not that of the comparison."""
+    code = of_both(old, new, compared)
+    if code != compared:
+        sys.stderr.write(
+            f"kvmabi lab: the reports alone would give exit code {compared}, but the runs ended "
+            f"with {old} (old) and {new} (new): {code}\n"
+        )
+    return code
+
+
+def of_both(old: int, new: int, compared: int) -> int:
+    """Return the exit code of two runs by theirs and by that of their results' comparison.
+
+    As with cases, a new run that is unsound comes first; then what got worse (a log that complains
+    is worse only beside one that does not); then that the old run is unsound, or that either could
+    check nothing.
+    """
+    if new not in SOUND:
+        return ExitCode.HARNESS_FAILED
+    if compared == ExitCode.BROKEN or (new == ExitCode.BROKEN and old != ExitCode.BROKEN):
+        return ExitCode.BROKEN
+    if old not in SOUND:
+        return ExitCode.HARNESS_FAILED
+    if compared == ExitCode.KEPT and ExitCode.NOTHING_CHECKED in (old, new):
+        return ExitCode.NOTHING_CHECKED
+    return compared
 
 
 def refuse_what_gives_no_result(words: Sequence[str]) -> None:

@@ -19,11 +19,12 @@ from kvmabi import cli, verbs
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.lab import child
 from kvmabi.lab.child import Child, Task
-from kvmabi.lab.commands.compare import make_side, refuse_what_gives_no_result
+from kvmabi.lab.commands.compare import make_side, of_both, refuse_what_gives_no_result
 from kvmabi.lab.pair import Follower, Side, play
 from kvmabi.lab.pair_progress import PairProgress
 from kvmabi.results import CaseRecord, Disagreement, RunRecord, Tally, Verdict
 from kvmabi.results.record import to_line
+from tests.unit.probe.conftest import make_report
 
 STAND_IN = """\
 # Stands in for kvmabi: "lab run" leaves what the kernel's name says; "compare" is the real one.
@@ -63,6 +64,7 @@ RUN = RunRecord(
     planned=2,
 )
 WRONG = Disagreement("write", 1, "no exit", "an exit")
+REPORT = json.dumps(make_report("6.1.0").to_json(), indent=1).encode()
 
 
 def case(name: str, verdict: Verdict) -> CaseRecord:
@@ -89,6 +91,9 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     (tmp_path / "bad").write_bytes(result_of(Verdict.PASS, Verdict.FAIL))
     (tmp_path / "lost").write_bytes(result_of(Verdict.FAIL, Verdict.ERROR, lost=True))
     (tmp_path / "skipped").write_bytes(result_of(Verdict.SKIP, Verdict.SKIP))
+    for name in ("probed", "other"):
+        (tmp_path / name).write_bytes(REPORT)
+    (tmp_path / "half").write_bytes(REPORT[: len(REPORT) // 2])
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setattr("tempfile.tempdir", None)
@@ -96,8 +101,8 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def compare(old: str, new: str, *options: str) -> int:
-    return cli.main(["lab", "compare", "--old", old, "--new", new, *options, "--", "matrix"])
+def compare(old: str, new: str, *options: str, verb: str = "matrix") -> int:
+    return cli.main(["lab", "compare", "--old", old, "--new", new, *options, "--", verb])
 
 
 @pytest.mark.parametrize(
@@ -124,6 +129,55 @@ def test_both_run_and_are_compared(place, capfd, old, new, code, counts) -> None
     else:
         assert err == f"kvmabi lab: the results are in {left[0]}\n"
         assert {"old.jsonl", "new.jsonl"} <= {one.name for one in left[0].iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ("probed:0", "other:0", ExitCode.KEPT),
+        ("probed:0", "other:1", ExitCode.BROKEN),
+        ("probed:1", "other:1", ExitCode.KEPT),
+        ("probed:1", "other:0", ExitCode.KEPT),
+        ("probed:0", "other:4", ExitCode.HARNESS_FAILED),
+        ("probed:4", "other:0", ExitCode.HARNESS_FAILED),
+        ("probed:0", "half:4", ExitCode.HARNESS_FAILED),
+        ("half:4", "probed:0", ExitCode.HARNESS_FAILED),
+    ],
+)
+def test_a_report_does_not_tell_how_its_run_ended_but_the_run_does(
+    place, capfd, old, new, code
+) -> None:
+    assert compare(old, new, verb="probe") == code
+    err = capfd.readouterr().err
+    assert ("the reports alone" in err) == (code is not ExitCode.KEPT)
+    assert bool(list((place / "tmp").iterdir())) == (code is not ExitCode.KEPT)
+
+
+KEPT, BROKEN, USAGE, NOTHING, FAILED = ExitCode
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "compared", "code"),
+    [
+        (KEPT, KEPT, KEPT, KEPT),
+        (KEPT, KEPT, BROKEN, BROKEN),
+        (KEPT, KEPT, USAGE, USAGE),
+        (KEPT, KEPT, NOTHING, NOTHING),
+        (KEPT, BROKEN, NOTHING, BROKEN),
+        (FAILED, BROKEN, KEPT, BROKEN),
+        (BROKEN, BROKEN, BROKEN, BROKEN),
+        (FAILED, KEPT, BROKEN, BROKEN),
+        (FAILED, KEPT, NOTHING, FAILED),
+        (KEPT, FAILED, BROKEN, FAILED),
+        (KEPT, USAGE, KEPT, FAILED),
+        (KEPT, -9, KEPT, FAILED),
+        (-9, KEPT, KEPT, FAILED),
+        (KEPT, NOTHING, KEPT, NOTHING),
+        (NOTHING, KEPT, KEPT, NOTHING),
+    ],
+)
+def test_the_worst_of_runs_and_comparison_counts(old, new, compared, code) -> None:
+    assert of_both(old, new, compared) == code
 
 
 def test_results_that_say_nothing_are_kept_too(place, capfd) -> None:
