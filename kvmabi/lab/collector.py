@@ -32,6 +32,8 @@ LOST: Final = "the kernel under test was lost"
 """How the problem of such a run begins, and the reason of its last case."""
 LOG_PROBLEM: Final = "the kernel's log"
 """How a problem begins that was told there."""
+TAINT_PROBLEM: Final = "the kernel's taint"
+"""How a problem begins that only the taint tells."""
 BEFORE: Final = "before the first case"
 ANYONES: Final = "(looked for when all had run: any case may have left this, or the kernel itself)"
 """What is said of leaked memory that no thread of a case's allocated."""
@@ -158,9 +160,9 @@ class Collector:
         problems = [damage] if damaged_bytes else []
         if self.tainted != tainted_before and not heard:
             before, now = f"{tainted_before:#x}", f"{self.tainted:#x}"
-            problems.append(f"the kernel's taint went from {before} to {now}, unexplained")
+            problems.append(f"{TAINT_PROBLEM} went from {before} to {now}, unexplained")
         if overrun:
-            problems.append(f"{LOG_PROBLEM} ran over {overrun} times: what it said there is lost")
+            problems.append(f"messages of the kernel's are lost: its log ran over {overrun} times")
         if self.recorder is None:
             self._write_unread()
             self._tell_findings(booting)

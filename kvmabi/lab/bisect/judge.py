@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from kvmabi.errors import BuildFailed, ExitCode, KernelLost, LabUnavailable
-from kvmabi.lab.collector import LOST
+from kvmabi.lab.collector import LOG_PROBLEM, LOST, TAINT_PROBLEM
 from kvmabi.lab.klog import is_finding
+from kvmabi.lab.session import NOT_OVER
 from kvmabi.results import CaseRecord, Result, Verdict
 from kvmabi.results.summary import hex_or_text
 
@@ -86,10 +87,13 @@ def of_exit(code: int, told: str) -> Judgement:
 def of_error(error: Exception) -> Judgement:
     """Return what a run that did not come to its end says.
 
-    A kernel that goes down while the verb runs is bad; one that does not come up tells nothing.
+    A kernel that goes down while the verb runs is bad; one that does not come up tells nothing, and
+    neither does one that had too little time.
     """
     first, *_ = str(error).partition(";")
     match error:
+        case KernelLost() if first.startswith(NOT_OVER):
+            return Judgement(Answer.SKIP, first)
         case KernelLost(was_up=True):
             return Judgement(Answer.BAD, f"the kernel is lost: {first}")
         case KernelLost():
@@ -100,14 +104,22 @@ def of_error(error: Exception) -> Judgement:
 
 
 def of_result(result: Result) -> Judgement:
-    """Return what a run's records say: a broken promise, or a kernel lost on the way, is bad."""
+    """Return what a run's records say.
+
+    A broken promise is bad, and so is a kernel that is lost on the way, or whose log or taint tells
+    of more than its cases do; a run that had too little time says nothing.
+    """
     by = {verdict: [one for one in result.cases if one.verdict is verdict] for verdict in Verdict}
     problems = result.end.problems if result.end else ("the run was cut off",)
     lost = next((one for one in problems if one.startswith(LOST)), "")
     if by[Verdict.FAIL]:
         return Judgement(Answer.BAD, _failure(by[Verdict.FAIL][0]))
+    if NOT_OVER in lost:
+        return Judgement(Answer.SKIP, lost)
     if lost:
         return Judgement(Answer.BAD, _loss(by[Verdict.ERROR]) or lost)
+    if told := [one for one in problems if one.startswith((LOG_PROBLEM, TAINT_PROBLEM))]:
+        return Judgement(Answer.BAD, told[0])
     if by[Verdict.ERROR]:
         return Judgement(Answer.ABORT, f"{by[Verdict.ERROR][0].id}: {by[Verdict.ERROR][0].reason}")
     if problems:

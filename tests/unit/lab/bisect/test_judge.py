@@ -91,6 +91,11 @@ def test_an_exit_code_alone(code: int, answer: Answer) -> None:
             Answer.BAD,
             "the kernel is lost: the machine went down",
         ),
+        (
+            KernelLost("the run was not over after 60 s; words", was_up=True),
+            Answer.SKIP,
+            "the run was not over after 60 s",
+        ),
         (LabUnavailable("no virtio_pci"), Answer.SKIP, "no virtio_pci"),
         (UsageError("no such case"), Answer.ABORT, "no such case"),
     ],
@@ -128,6 +133,9 @@ WENT = (
 )
 WENT_MUTE = (WENT[0], f"{WENT[1].partition(';')[0]}; the kernel's last words:\n  (none)")
 LOST = "the kernel under test was lost after the case c0: the machine went down"
+TOO_LONG = "the kernel under test was lost after the case c0: the run was not over after 60 s"
+LOGGED = "the kernel's log, before the first case: BUG: sleeping function called"
+TAINT = "the kernel's taint went from 0x0 to 0x200, unexplained"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +166,10 @@ LOST = "the kernel under test was lost after the case c0: the machine went down"
             Answer.BAD,
             "the kernel is lost in c1: the machine went down (exit status 0)",
         ),
+        (result(PASS, ERROR, problem=TOO_LONG), Answer.SKIP, TOO_LONG),
+        (result(FAIL, problem=TOO_LONG), Answer.BAD, "c0: promise 1"),
+        (result(PASS, problem=LOGGED), Answer.BAD, LOGGED),
+        (result(PASS, problem=TAINT), Answer.BAD, TAINT),
         (result(FAIL, ERROR), Answer.BAD, "c0: promise 1"),
         (result(PASS, ERROR), Answer.ABORT, "c1: a deadline"),
         (result(PASS, problem="2 cases were planned and 1 executed"), Answer.ABORT, "2 cases"),
