@@ -17,6 +17,7 @@ from kvmabi.ioeventfd.compare import Disagreement as Disagreed
 from kvmabi.ioeventfd.contract import Kernel
 from kvmabi.ioeventfd.detect import HeaderFlags, detect_kernel
 from kvmabi.ioeventfd.known import Setting, known
+from kvmabi.ioeventfd.offer import recorded
 from kvmabi.ioeventfd.promises import PROMISES
 from kvmabi.ioeventfd.repro import repro_apart
 from kvmabi.ioeventfd.run import Supervisor, default_jobs
@@ -176,11 +177,7 @@ def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) ->
         kvmabi=__version__,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         host=asdict(host),
-        abi={
-            "version": uapi.ABI_VERSION,
-            "mask": kernel.valid_flag_mask,
-            "mask_source": kernel.mask_source,
-        },
+        abi={"version": uapi.ABI_VERSION, **recorded(kernel)},
         options={"filter": list(args.filter)},
         planned=len(cases),
     )

@@ -12,6 +12,7 @@ from kvmabi import uapi
 from kvmabi.abi import btf
 from kvmabi.errors import KvmUnavailable, UsageError
 from kvmabi.ioeventfd.contract import Kernel
+from kvmabi.ioeventfd.offer import STAND_IN
 from kvmabi.kvm import System
 
 if TYPE_CHECKING:
@@ -94,4 +95,4 @@ def _flags(btf_folder: Path, headers: HeaderFlags | None = None) -> tuple[int, s
     if headers is not None:
         return headers.valid_flag_mask, f"the headers {headers.label}", headers.pv_mmio
     base = uapi.OVERLAY_BASE.get(MASK_NAME, uapi.KVM_IOEVENTFD_VALID_FLAG_MASK)
-    return base, f"the built-in ABI, Linux {uapi.ABI_VERSION}", 0
+    return base, f"{STAND_IN}, Linux {uapi.ABI_VERSION}", 0

@@ -3,7 +3,7 @@
 A result is a file of JSON lines, one record a line, written in this order::
 
     {"type": "run", "schema": 1, "kvmabi": ..., "verb": ..., "started": ..., "host": {...},
-     "abi": {"version": ..., "mask": ..., "mask_source": ...}, "options": {...}, "planned": N}
+     "abi": {"version": ..., "mask": ..., "mask_source": ..., ...}, "options": {...}, "planned": N}
     {"type": "case", "id": ..., "verdict": ..., "seconds": ..., "bus": ..., "len": ..., ...}
     ...
     {"type": "end", "planned": N, "executed": N, "verdicts": {...}, "seconds": ...,
@@ -64,7 +64,8 @@ class RunRecord:
     """What runs, where, and on what terms; the first line of a result.
 
     `host` is `kvmabi.kvm.host.Host` as a mapping. `abi` has "version", "mask" (the kernel's valid
-    ioeventfd flags) and "mask_source" (where that was read). `started` is UTC in ISO 8601.
+    ioeventfd flags), "mask_source" (where that was read), "any_length" and "no_length" (whether it
+    has these capabilities) and "pv_mmio" (that flag's bit, or 0). `started` is UTC in ISO 8601.
     `options` are the ones that choose or change cases: a run resumes only under the same.
     """
 

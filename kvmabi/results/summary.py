@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from rich.table import Table
 from rich.text import Text
 
+from kvmabi.ioeventfd.offer import CAPABILITIES
 from kvmabi.results.record import Verdict
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def closing_line(
 
 
 def substrate(run: RunRecord) -> str:
-    """What ran, as "Linux 6.18.0, kvm_pvm, ABI 7.2, valid mask 0x1f from BTF"."""
+    """What ran, as "Linux 6.18.0, kvm_pvm, ABI 7.2, valid mask 0x1f from BTF"; what lacks too."""
     host, abi = run.host, run.abi
     mask = abi.get("mask")
     parts = [
@@ -152,6 +153,7 @@ def substrate(run: RunRecord) -> str:
         f"ABI {abi.get('version', '?')}",
         f"valid mask {mask:#x} from {abi.get('mask_source', '?')}" if isinstance(mask, int) else "",
     ]
+    parts += [f"no {name}" for key, name in CAPABILITIES.items() if abi.get(key) is False]
     lab = host.get("lab")
     if isinstance(lab, dict):
         parts.append(f"in the lab: {lab.get('backend')} by {lab.get('emulator')}")

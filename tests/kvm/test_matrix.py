@@ -21,6 +21,7 @@ import pytest
 from kvmabi.ioeventfd import contract, promises
 from kvmabi.ioeventfd.contract import Answer, Bus, Kernel, Reaction, VmContract
 from kvmabi.ioeventfd.detect import detect_kernel
+from kvmabi.ioeventfd.offer import from_record
 from kvmabi.ioeventfd.run import Supervisor
 from kvmabi.ioeventfd.select import select
 from kvmabi.ioeventfd.steps import Case
@@ -53,7 +54,7 @@ def kvmabi(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_this_kernel_keeps_every_promise(tmp_path: Path) -> None:
+def test_this_kernel_keeps_every_promise(tmp_path: Path, kernel: Kernel) -> None:
     path = tmp_path / "matrix.jsonl"
     done = kvmabi("matrix", "--json", str(path))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -61,6 +62,7 @@ def test_this_kernel_keeps_every_promise(tmp_path: Path) -> None:
     assert run["planned"] == len(cases) == end["executed"] >= 10_000
     assert {case["verdict"] for case in cases} == {"pass"}
     assert run["host"]["kernel_release"] == os.uname().release
+    assert from_record(run["abi"]) == kernel
     tried = {number for case in cases for number in case["promises"]}
     only_if_broken_or_patched = {promises.PV_MMIO, promises.RETURN}
     assert tried >= set(promises.PROMISES) - only_if_broken_or_patched

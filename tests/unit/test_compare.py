@@ -92,6 +92,19 @@ def test_a_regression_is_shown_whole(saved, capsys) -> None:
     assert lines[-1] == "matrix: 1 regressed, 0 fixed; 1 the same of 2 compared"
 
 
+def test_a_capability_that_is_gone_is_told_though_every_case_passes(saved, capsys) -> None:
+    name = "KVM_CAP_IOEVENTFD_ANY_LENGTH"
+    has, lacks = ({**RUN.abi, "any_length": one} for one in (True, False))
+    old, new = saved("old", case("a"), abi=has), saved("new", case("a"), abi=lacks)
+    assert cli.main(["compare", old, new]) == ExitCode.BROKEN
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith(f"valid mask 0x1f from BTF, no {name} (1 pass)")
+    assert f"WITHDRAWN: {name}, which old has and new has not" in lines
+    assert f"note: the answers to {name} differ, yes and no" in lines
+    assert lines[-1] == "matrix: 1 withdrawn, 0 regressed, 0 fixed; 1 the same of 1 compared"
+    assert cli.main(["compare", new, old]) == ExitCode.KEPT
+
+
 def test_the_other_way_round_it_is_fixed(saved, capsys) -> None:
     old = saved("old", case("a", Verdict.FAIL), case("b"))
     new = saved("new", case("a"), case("b"))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from kvmabi.errors import BuildFailed, ExitCode, KernelLost, LabUnavailable
+from kvmabi.ioeventfd.cases import all_cases
+from kvmabi.ioeventfd.offer import from_record, lacking
 from kvmabi.lab.collector import LOG_PROBLEM, LOST, TAINT_PROBLEM
 from kvmabi.lab.klog import is_finding
 from kvmabi.lab.session import NOT_OVER
@@ -124,10 +126,22 @@ def of_result(result: Result) -> Judgement:
         return Judgement(Answer.ABORT, f"{by[Verdict.ERROR][0].id}: {by[Verdict.ERROR][0].reason}")
     if problems:
         return Judgement(Answer.ABORT, "; ".join(problems))
-    if by[Verdict.PASS] or by[Verdict.KNOWN]:
+    if kept := by[Verdict.PASS] + by[Verdict.KNOWN]:
+        if lacks := _all_lack(result, kept):
+            return Judgement(Answer.SKIP, f"nothing could be checked: the kernel has no {lacks}")
         return Judgement(Answer.GOOD, f"{len(result.cases):,} cases as promised")
     reasons = sorted({case.reason for case in by[Verdict.SKIP]}) or ["no case ran"]
     return Judgement(Answer.SKIP, f"nothing could be checked: {'; '.join(reasons)}")
+
+
+def _all_lack(result: Result, cases: Sequence[CaseRecord]) -> str:
+    """Return what the kernel does not offer, where each of the cases is about something of it."""
+    kernel = from_record(result.run.abi)
+    if kernel is None:
+        return ""
+    about = {case.id: case for case in all_cases()}
+    lacks = [lacking(about[case.id], kernel) if case.id in about else "" for case in cases]
+    return ", ".join(sorted(set(lacks))) if all(lacks) else ""
 
 
 def _loss(errors: Sequence[CaseRecord]) -> str:

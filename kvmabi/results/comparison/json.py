@@ -23,6 +23,7 @@ def to_json(found: Comparison) -> dict[str, Any]:
         "old": _run(found.old),
         "new": _run(found.new),
         "notes": list(found.notes),
+        "withdrawn": list(found.withdrawn),
         "compared": found.compared,
         "counts": {str(kind): found.counts[kind] for kind in Kind},
         "exit_code": int(found.exit_code),

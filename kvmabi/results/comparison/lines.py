@@ -68,6 +68,8 @@ def closing_line(found: Comparison) -> Text:
     """The comparison in one line of counts."""
     counts = found.counts
     line = Text(f"{found.new.run.verb}: ", style="bold")
+    if found.withdrawn:
+        line.append(f"{len(found.withdrawn)} withdrawn, ", style="bold red")
     for place, kind in enumerate(_counted(counts)):
         style = _STYLES.get(kind, "not bold") if counts[kind] else "not bold"
         line.append(", " if place else "", style="not bold")
@@ -83,11 +85,12 @@ def _counted(counts: Counter[Kind]) -> list[Kind]:
 
 
 def head(found: Comparison) -> Iterator[Text]:
-    """Yield what ran on either side, what is incomplete there, and the terms that differ."""
+    """Yield what ran on either side, what is incomplete there or gone, and terms that differ."""
     for name, result in (("old", found.old), ("new", found.new)):
         yield Text.assemble((f"{name}  ", "bold"), f"{substrate(result.run)} ({_verdicts(result)})")
         for flaw in flaws(result):
             yield Text.assemble((f"{name} is incomplete: ", "bold red"), flaw)
+    yield from (Text.assemble(("WITHDRAWN: ", "bold red"), offer) for offer in found.withdrawn)
     yield from (Text.assemble(("note: ", "yellow"), note) for note in found.notes)
     if not found.compared:
         yield Text("no case is in both, so nothing was compared", "bold red")

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from kvmabi.errors import ExitCode, ResultError
-from kvmabi.results.comparison.terms import flaws, notes
+from kvmabi.results.comparison.terms import flaws, notes, withdrawn
 from kvmabi.results.record import CaseRecord, Verdict
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ class Comparison:
     pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
     """The terms on which the two runs differ, a sentence each."""
+    withdrawn: tuple[str, ...]
+    """What old offers to programs and new does not, a sentence each."""
 
     def of(self, kind: Kind) -> list[Pair]:
         """The cases of one kind, ordered by id."""
@@ -104,14 +106,14 @@ class Comparison:
         """The exit code of who asked whether new regressed.
 
         A new run that is unsound, as it is when its kernel was lost, comes first, as in a run's own
-        exit code; then a broken promise that old did not break, so far as is known; then all that
-        makes "nothing regressed" too much to say.
+        exit code; then a broken promise that old did not break, so far as is known, or an offer
+        that was withdrawn; then all that makes "nothing regressed" too much to say.
         """
         if self.new.end is not None and self.new.end.problems:
             return ExitCode.HARNESS_FAILED
         if not self.compared:
             return ExitCode.NOTHING_CHECKED
-        if self.counts[Kind.REGRESSED] or self.counts[Kind.FAILING]:
+        if self.counts[Kind.REGRESSED] or self.counts[Kind.FAILING] or self.withdrawn:
             return ExitCode.BROKEN
         if self._is_short or any(case.verdict is Verdict.ERROR for case in self.new.cases):
             return ExitCode.HARNESS_FAILED
@@ -138,7 +140,8 @@ def compare(old: Result, new: Result) -> Comparison:
     pairs = tuple(
         _pair(name, before.get(name), after.get(name)) for name in sorted({*before, *after})
     )
-    return Comparison(old, new, pairs, tuple(notes(old.run, new.run)))
+    told, gone = (tuple(tell(old.run, new.run)) for tell in (notes, withdrawn))
+    return Comparison(old, new, pairs, told, gone)
 
 
 def _pair(name: str, old: CaseRecord | None, new: CaseRecord | None) -> Pair:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kvmabi.ioeventfd.offer import CAPABILITIES, STAND_IN
 from kvmabi.results.record import Json, RunRecord
 
 if TYPE_CHECKING:
@@ -36,9 +37,18 @@ def _mask(run: RunRecord) -> Json:
     return f"{mask:#x}" if isinstance(mask, int) else mask
 
 
+def _answer(key: str) -> Callable[[RunRecord], Json]:
+    def value(run: RunRecord) -> Json:
+        offered = run.abi.get(key)
+        return "not recorded" if offered is None else "yes" if offered else "no"
+
+    return value
+
+
 _TERMS: Final[tuple[tuple[str, Callable[[RunRecord], Json]], ...]] = (
     ("valid masks", _mask),
     ("sources of the valid mask", lambda run: run.abi.get("mask_source")),
+    *((f"answers to {name}", _answer(key)) for key, name in CAPABILITIES.items()),
     ("ABI versions", lambda run: run.abi.get("version")),
     ("kvmabi versions", lambda run: run.kvmabi),
     ("machines", lambda run: run.host.get("machine")),
@@ -67,6 +77,28 @@ def notes(old: RunRecord, new: RunRecord) -> list[str]:
     if all(old.host.get(key) == new.host.get(key) for key in _KERNEL):
         found.append(f"both ran on one build of Linux {old.host.get('kernel_release')}")
     return found
+
+
+def withdrawn(old: RunRecord, new: RunRecord) -> list[str]:
+    """What old offers to programs and new does not, one sentence each.
+
+    Cases do not tell: they expect of each kernel what it offers. A mask that was not read from the
+    kernel or its headers is no offer.
+    """
+    found = [
+        f"{name}, which old has and new has not"
+        for key, name in CAPABILITIES.items()
+        if old.abi.get(key) is True and new.abi.get(key) is False
+    ]
+    masks = [run.abi.get("mask") for run in (old, new) if not _is_stand_in(run)]
+    match masks:
+        case [int(before), int(after)] if before & ~after:
+            found.append(f"the flags {before & ~after:#x}, which old takes and new does not")
+    return found
+
+
+def _is_stand_in(run: RunRecord) -> bool:
+    return str(run.abi.get("mask_source")).startswith(STAND_IN)
 
 
 def _text(value: Json) -> str:

@@ -212,6 +212,45 @@ def test_other_terms_are_told(result, make_case, run_record, field, changed, not
     assert note in found.notes
 
 
+OFFER = {"mask": 0x1F, "mask_source": "BTF", "any_length": True, "no_length": True}
+GUESSED = {"mask_source": "the built-in ABI, Linux 7.2"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "gone"),
+    [
+        ({}, {"any_length": False}, "KVM_CAP_IOEVENTFD_ANY_LENGTH, which old has and new has not"),
+        ({}, {"no_length": False}, "KVM_CAP_IOEVENTFD_NO_LENGTH, which old has and new has not"),
+        ({"mask": 0x3F}, {}, "the flags 0x20, which old takes and new does not"),
+        ({"mask": 0x2F}, {}, "the flags 0x20, which old takes and new does not"),
+    ],
+)
+def test_what_is_not_offered_any_more_is_a_regression(result, make_case, old, new, gone) -> None:
+    before, after = (result(make_case("a"), abi={**OFFER, **one}) for one in (old, new))
+    found = compare(before, after)
+    assert found.withdrawn == (gone,)
+    assert found.exit_code == ExitCode.BROKEN
+    assert to_json(found)["withdrawn"] == [gone]
+    back = compare(after, before)
+    assert gone not in back.withdrawn
+    assert any("differ" in note for note in back.notes)
+
+
+@pytest.mark.parametrize(("old", "new"), [(GUESSED, {}), ({}, GUESSED), (GUESSED, GUESSED)])
+def test_a_mask_that_no_kernel_told_is_not_withdrawn(result, make_case, old, new) -> None:
+    abi = {**OFFER, **old, "mask": 0x3F}, {**OFFER, **new}
+    found = compare(*(result(make_case("a"), abi=one) for one in abi))
+    assert (found.withdrawn, found.exit_code) == ((), ExitCode.KEPT)
+
+
+def test_a_result_that_does_not_tell_what_was_offered_is_no_regression(result, make_case) -> None:
+    abi = {**OFFER, "any_length": False}
+    found = compare(result(make_case("a")), result(make_case("a"), abi=abi))
+    assert (found.withdrawn, found.exit_code) == ((), ExitCode.KEPT)
+    name = "the answers to KVM_CAP_IOEVENTFD_ANY_LENGTH differ"
+    assert f"{name}, not recorded and no" in found.notes
+
+
 def test_equal_terms_leave_one_note(result, make_case, run_record) -> None:
     same = result(make_case("a"))
     assert compare(same, same).notes == ("both ran on one build of Linux 6.18.0-test",)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from kvmabi.errors import BuildFailed, ExitCode, KernelLost, LabUnavailable, UsageError
+from kvmabi.ioeventfd.contract import Kernel
+from kvmabi.ioeventfd.offer import recorded
 from kvmabi.lab.bisect.judge import (
     Answer,
     Judgement,
@@ -183,3 +185,28 @@ def test_records_say_what_a_commit_is(found: Result, answer: Answer, why: str) -
     got = of_result(found)
     assert got.answer is answer
     assert got.why.startswith(why)
+
+
+ABOUT_ANY_LENGTH, ABOUT_FOUR = "match-mmio-len0-any-w4-at0-write", "match-pio-len4-any-w4-at0-write"
+
+
+@pytest.mark.parametrize(
+    ("ids", "any_length", "answer"),
+    [
+        ([ABOUT_ANY_LENGTH], False, Answer.SKIP),
+        ([ABOUT_ANY_LENGTH], True, Answer.GOOD),
+        ([ABOUT_FOUR], False, Answer.GOOD),
+        ([ABOUT_ANY_LENGTH, ABOUT_FOUR], False, Answer.GOOD),
+    ],
+)
+def test_a_kernel_that_lacks_what_a_case_is_about_is_not_good(ids, any_length, answer) -> None:
+    abi = recorded(Kernel(0x1F, "BTF", any_length=any_length, no_length=any_length))
+    found = result(*[PASS] * len(ids))
+    cases = tuple(
+        dataclasses.replace(one, id=name) for one, name in zip(found.cases, ids, strict=True)
+    )
+    found = dataclasses.replace(found, run=dataclasses.replace(RUN, abi=abi), cases=cases)
+    got = of_result(found)
+    assert got.answer is answer
+    if answer is Answer.SKIP:
+        assert got.why.endswith("the kernel has no KVM_CAP_IOEVENTFD_ANY_LENGTH")
