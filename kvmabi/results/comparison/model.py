@@ -29,11 +29,11 @@ class Kind(enum.StrEnum):
     FAILING = "failing"
     """New breaks a promise, and old has no verdict to set against it."""
     LOST = "lost"
-    """New could not tell: the kernel was lost, or the harness failed."""
+    """New could not tell: it lost the kernel, the harness failed, or it skips what old judged."""
     DIFFERENT = "different"
     """The same verdict for another reason."""
     CHANGED = "changed"
-    """Any other change of the verdict: skipped now, judged now, on record now."""
+    """Any other change of the verdict: judged now, on record now."""
     FIXED = "fixed"
     """Old broke the promise, or could not tell; new keeps it."""
     NEW = "new"
@@ -50,9 +50,9 @@ _ORDER: Final = (
 )
 _KINDS: Final[Mapping[Verdict | None, tuple[Kind, ...]]] = {
     # old:         new: pass, fail, known, skip, error, no such case
-    Verdict.PASS: (_K.SAME, _K.REGRESSED, _K.CHANGED, _K.CHANGED, _K.LOST, _K.GONE),
-    Verdict.FAIL: (_K.FIXED, _K.SAME, _K.CHANGED, _K.CHANGED, _K.LOST, _K.GONE),
-    Verdict.KNOWN: (_K.CHANGED, _K.REGRESSED, _K.SAME, _K.CHANGED, _K.LOST, _K.GONE),
+    Verdict.PASS: (_K.SAME, _K.REGRESSED, _K.CHANGED, _K.LOST, _K.LOST, _K.GONE),
+    Verdict.FAIL: (_K.FIXED, _K.SAME, _K.CHANGED, _K.LOST, _K.LOST, _K.GONE),
+    Verdict.KNOWN: (_K.CHANGED, _K.REGRESSED, _K.SAME, _K.LOST, _K.LOST, _K.GONE),
     Verdict.SKIP: (_K.CHANGED, _K.FAILING, _K.CHANGED, _K.SAME, _K.LOST, _K.GONE),
     Verdict.ERROR: (_K.FIXED, _K.FAILING, _K.CHANGED, _K.CHANGED, _K.SAME, _K.GONE),
     None: (_K.NEW, _K.FAILING, _K.NEW, _K.NEW, _K.NEW, _K.SAME),
@@ -117,7 +117,10 @@ class Comparison:
             return ExitCode.BROKEN
         if self._is_short or any(case.verdict is Verdict.ERROR for case in self.new.cases):
             return ExitCode.HARNESS_FAILED
-        return ExitCode.KEPT if any(map(_is_judged, self.pairs)) else ExitCode.NOTHING_CHECKED
+        judged_before = [pair for pair in self.pairs if _is_judged(pair.old)]
+        if judged_before and all(_is_judged(pair.new) for pair in judged_before):
+            return ExitCode.KEPT
+        return ExitCode.NOTHING_CHECKED
 
     @property
     def _is_short(self) -> bool:
@@ -126,8 +129,8 @@ class Comparison:
         return missing_in_old or bool(flaws(self.new))
 
 
-def _is_judged(pair: Pair) -> bool:
-    return all(one is not None and one.verdict in _JUDGED for one in (pair.old, pair.new))
+def _is_judged(case: CaseRecord | None) -> bool:
+    return case is not None and case.verdict in _JUDGED
 
 
 def compare(old: Result, new: Result) -> Comparison:

@@ -58,13 +58,13 @@ def one_case(result: ResultMaker, make_case) -> Callable[..., Comparison]:
         (SKIP, ERROR, Kind.LOST),
         (FAIL, PASS, Kind.FIXED),
         (ERROR, PASS, Kind.FIXED),
-        (PASS, SKIP, Kind.CHANGED),
+        (PASS, SKIP, Kind.LOST),
         (SKIP, PASS, Kind.CHANGED),
         (PASS, KNOWN, Kind.CHANGED),
         (KNOWN, PASS, Kind.CHANGED),
         (FAIL, KNOWN, Kind.CHANGED),
-        (FAIL, SKIP, Kind.CHANGED),
-        (KNOWN, SKIP, Kind.CHANGED),
+        (FAIL, SKIP, Kind.LOST),
+        (KNOWN, SKIP, Kind.LOST),
         (SKIP, KNOWN, Kind.CHANGED),
         (ERROR, KNOWN, Kind.CHANGED),
         (ERROR, SKIP, Kind.CHANGED),
@@ -86,7 +86,11 @@ BAD = {ERROR: ExitCode.HARNESS_FAILED, FAIL: ExitCode.BROKEN}
 )
 def test_the_exit_code_is_green_only_where_nothing_is_worse(one_case, old, new) -> None:
     code = one_case(old, new).exit_code
-    assert code == (ExitCode.KEPT if old is FAIL and new is FAIL else BAD.get(new, ExitCode.KEPT))
+    if old in (PASS, FAIL, KNOWN) and new in (SKIP, None):
+        assert code == ExitCode.NOTHING_CHECKED
+    else:
+        same = old is FAIL and new is FAIL
+        assert code == (ExitCode.KEPT if same else BAD.get(new, ExitCode.KEPT))
 
 
 def test_a_lost_kernel_outranks_a_regression(result, make_case) -> None:
