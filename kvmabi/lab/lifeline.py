@@ -13,11 +13,12 @@ PR_SET_PDEATHSIG: Final = 1
 _libc = ctypes.CDLL(None)
 
 
-def end_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent does not run any more, which may be now.
+def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel end this process when its parent does not run any more, which may be now.
 
-    For the first moments of a child (`preexec_fn`); `parent` is the process that forked it.
+    For the first moments of a child (`preexec_fn`); `parent` is the process that forked it, and
+    `number` the signal that comes.
     """
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    _libc.prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
     if os.getppid() != parent:  # it ended before it could be told to tell
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Final
 
+from kvmabi.lab.bisect import guard
 from kvmabi.lab.child import GRACE_S, end_with_us
 
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -25,11 +26,12 @@ def run_group(command: Sequence[str], *, cwd: Path, out: IO[bytes], env: Mapping
     """Return the exit code of a command; its standard output goes to `out`.
 
     Where we are interrupted, so are all of its processes: `git bisect run` has a shell, a step,
-    a compiler or an emulator beneath it. They are waited for, since their folder goes next.
+    a compiler or an emulator beneath it. They are waited for, since their folder goes next. Where
+    we are killed, so are they.
     """
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans among them become ours to wait for
     process = subprocess.Popen(
-        command,
+        guard.command(command),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=out,

@@ -93,9 +93,7 @@ def private_tree(repository: Git, commit: str) -> Iterator[tuple[Path, Git]]:
             repository("worktree", "add", "--quiet", "--detach", str(tree), commit)
             yield folder, Git(tree)
         finally:
-            with suppress(UsageError):  # it may not be one yet
-                repository("worktree", "remove", "--force", "--force", str(tree))
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder, repository)
 
 
 def _sweep(place: Path) -> None:
@@ -104,6 +102,13 @@ def _sweep(place: Path) -> None:
         try:
             with path.open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path.parent, ignore_errors=True)
+                _remove(path.parent, Git(path.parent / NAME))
         except OSError:  # it is somebody's, or gone
             continue
+
+
+def _remove(folder: Path, repository: Git) -> None:
+    """Remove a folder of ours, and the checkout in it from the repository's list."""
+    with suppress(UsageError):  # it may not be one yet, or the repository is gone
+        repository("worktree", "remove", "--force", "--force", str(folder / NAME))
+    shutil.rmtree(folder, ignore_errors=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,3 +57,22 @@ def history(tmp_path: Path, monkeypatch) -> Callable[[Sequence[str]], History]:
         return made
 
     return make
+
+
+def until(what: Callable[[], bool]) -> bool:
+    """Wait for something, which may not be there to look at yet; whether it came."""
+    return any(holds(what) for _ in ticks())
+
+
+def ticks() -> Iterator[None]:
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        yield
+        time.sleep(0.02)
+
+
+def holds(what: Callable[[], bool]) -> bool:
+    try:
+        return what()
+    except (OSError, ValueError):
+        return False

@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from kvmabi.lab.bisect.drive import Bisection, Found, answer_of
 from kvmabi.lab.bisect.judge import Answer
 from kvmabi.lab.bisect.tree import Git, private_tree
 
-from .conftest import History
+from .conftest import History, until
 
 STEP = """\
 import pathlib, subprocess, sys, time
@@ -209,35 +209,51 @@ except KeyboardInterrupt:
 """
 
 
-def test_ctrl_c_ends_all_and_leaves_nothing(history, tmp_path: Path) -> None:
-    made = history(["good", "hang", "bad"])
-    step = tmp_path / "step.py"
-    step.write_text(STEP.format(seen=str(tmp_path / "seen"), pid=str(tmp_path / "pid")))
-    ends = made.commits[0], made.commits[-1]
-    words = [str(made.path), *ends, str(step), str(tmp_path / "transcript")]
-    with subprocess.Popen([sys.executable, "-c", DRIVER, *words]) as ours:
-        assert until(lambda: int((tmp_path / "pid").read_text()) > 0)
-        os.kill(ours.pid, signal.SIGINT)
-        assert ours.wait(timeout=60) == 130
+@pytest.fixture
+def ended(history, tmp_path: Path) -> Callable[[signal.Signals], History]:
+    """Ends a bisection by a signal while a step has started a process; returns its history."""
+
+    def end(by: signal.Signals) -> History:
+        made = history(["good", "hang", "bad"])
+        step = tmp_path / "step.py"
+        step.write_text(STEP.format(seen=str(tmp_path / "seen"), pid=str(tmp_path / "pid")))
+        words = [str(made.path), made.commits[0], made.commits[-1], str(step)]
+        command = [sys.executable, "-c", DRIVER, *words, str(tmp_path / "transcript")]
+        with subprocess.Popen(command) as ours:
+            assert until(lambda: int((tmp_path / "pid").read_text()) > 0)
+            assert len(working_in(tmp_path / "cache")) >= len(("git", "step", "child"))
+            os.kill(ours.pid, by)
+            assert ours.wait(timeout=60) == (130 if by is signal.SIGINT else -by)
+        return made
+
+    return end
+
+
+def test_ctrl_c_ends_all_and_leaves_nothing(ended, tmp_path: Path) -> None:
+    made = ended(signal.SIGINT)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "pid").read_text()), 0)
     assert list((tmp_path / "cache" / "bisect").iterdir()) == []
     assert made.git("worktree", "list").count("\n") == 0
 
 
-def until(what: Callable[[], bool]) -> bool:
-    return any(holds(what) for _ in ticks())
+def test_nothing_goes_on_where_it_is_killed_and_the_next_one_tidies_up(
+    ended, tmp_path: Path
+) -> None:
+    made = ended(signal.SIGKILL)
+    assert until(lambda: not working_in(tmp_path / "cache"))
+    assert made.git("worktree", "list").count("\n") == 1
+    with private_tree(Git(made.path), made.commits[0]):
+        assert made.git("worktree", "list").count("\n") == 1
+    assert list((tmp_path / "cache" / "bisect").iterdir()) == []
+    assert made.git("worktree", "list").count("\n") == 0
 
 
-def ticks() -> Iterator[None]:
-    give_up = time.monotonic() + 60
-    while time.monotonic() < give_up:
-        yield
-        time.sleep(0.02)
-
-
-def holds(what: Callable[[], bool]) -> bool:
-    try:
-        return what()
-    except (OSError, ValueError):
-        return False
+def working_in(folder: Path) -> list[str]:
+    """The processes whose working directory is in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if (process / "cwd").readlink().is_relative_to(folder):
+                found.append(process.name)
+    return found
