@@ -21,7 +21,9 @@ from kvmabi.lab.build import changes, config, tools
 from kvmabi.lab.child import environment as kvmabi_environment
 from kvmabi.lab.commands.bisect_step import Plan
 from kvmabi.lab.commands.run import DEFAULT_BACKEND
+from kvmabi.lab.lifeline import heeding_ends
 from kvmabi.lab.machine.emulator import check_tools
+from kvmabi.lab.outputs import check_writable
 from kvmabi.lab.words import inner_command
 
 DEFAULT_FLAVOUR: Final = "tiny"
@@ -66,7 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="give a kernel up after this time (default: as lab run does)",
     )
-    parser.add_argument("--log", metavar="FILE", help="write the log to this file as well")
+    parser.add_argument(
+        "--log", metavar="FILE", help="write the log to this file as well, as it comes"
+    )
     parser.add_argument(
         "words",
         nargs="+",  # with "*", the first look at TREE would take them for none
@@ -85,10 +89,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--jobs {args.jobs}: at least one is needed")
     check_tools(backend(args.backend))
     tools.check(kind)
-    log = _empty(args.log)
+    if args.log:
+        check_writable("--log", args.log)
     repository = Git(Path(args.tree))
     ends = Ends.of(repository, args.good, args.bad)
-    with private_tree(repository, ends.good) as (folder, git):
+    with heeding_ends(), private_tree(repository, ends.good) as (folder, git):
         plan = Plan(
             folder=folder,
             words=words,
@@ -97,8 +102,9 @@ def run(args: argparse.Namespace) -> int:
             patches=tuple(_absolute(name) for name in args.patch),
             jobs=args.jobs,
             deadline_s=args.deadline,
+            log=str(Path.cwd() / args.log) if args.log else None,
         )
-        return _search(plan, git, ends, log)
+        return _search(plan, git, ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +154,9 @@ def _absolute(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_file() else name
 
 
-def _search(plan: Plan, git: Git, ends: Ends, log: Path | None) -> int:
+def _search(plan: Plan, git: Git, ends: Ends) -> int:
+    if plan.log is not None:
+        Path(plan.log).write_text("")
     bisection = Bisection(
         git=git,
         step=(*STEP, str(plan.write())),
@@ -159,12 +167,11 @@ def _search(plan: Plan, git: Git, ends: Ends, log: Path | None) -> int:
     try:
         bisection.check_end(ends.good_label, ends.good, Answer.GOOD)
         bisection.check_end(ends.bad_label, ends.bad, Answer.BAD)
-        found = bisection.search(ends.good, ends.bad)
+        bisection.search(ends.good, ends.bad)
     finally:
-        text = log_text(plan, bisection.found())
-        sys.stdout.write(text)
-        if log is not None:
-            log.write_text(text)
+        found = bisection.found()
+        plan.write_log(f"{found.log}\n" if found.log else "")
+        sys.stdout.write(log_text(plan, found))
     return _conclude(found)
 
 
@@ -185,15 +192,3 @@ def _conclude(found: Found) -> int:
         "above: those between could be called neither good nor bad\n"
     )
     return ExitCode.NOTHING_CHECKED
-
-
-def _empty(name: str | None) -> Path | None:
-    """Return the log's file; UsageError, before anything runs, where it cannot be written."""
-    if name is None:
-        return None
-    path = Path(name)
-    try:
-        path.write_text("")
-    except OSError as error:
-        raise UsageError(f"--log {name}: {error.strerror}") from None
-    return path

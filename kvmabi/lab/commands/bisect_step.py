@@ -33,7 +33,10 @@ INTERRUPTED: Final = 128 + 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What every step does. `folder` has its files; `words` are the verb's."""
+    """What every step does. `folder` has its files; `words` are the verb's.
+
+    `log` is a file of the user's that gets what is noted too, as it comes.
+    """
 
     folder: Path
     words: tuple[str, ...]
@@ -42,6 +45,7 @@ class Plan:
     patches: tuple[str, ...]
     jobs: int
     deadline_s: float | None
+    log: str | None = None
 
     @property
     def notes(self) -> Path:
@@ -66,6 +70,12 @@ class Plan:
         """Return all that was said."""
         return self.notes.read_text().splitlines() if self.notes.is_file() else []
 
+    def write_log(self, text: str) -> None:
+        """Add to the user's log, where there is one."""
+        if self.log is not None:
+            with Path(self.log).open("a") as file:
+                file.write(text)
+
     def last_note(self) -> str:
         """Return what the last step came to, and why."""
         return next((line.strip() for line in reversed(self.noted())), "")
@@ -74,6 +84,7 @@ class Plan:
         """Note a line; a terminal shows it at once."""
         with self.notes.open("a") as file:
             file.write(f"{text}\n")
+        self.write_log(f"# {text}\n")
         if sys.stderr.isatty():
             sys.stderr.write(f"{text}\n")
 

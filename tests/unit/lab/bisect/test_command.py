@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,14 +25,30 @@ from kvmabi.lab.commands.bisect_step import Plan, Step, last_line, run_words, se
 from kvmabi.results import CaseRecord, Disagreement, RunRecord, Tally, Verdict
 from kvmabi.results.record import to_line
 
+from .conftest import until
+
 CASE = "match-pio-len4-equal-w4-at0-write"
 STAND_IN = """\
-import json, pathlib, sys
+import pathlib, sys, time
+from kvmabi.lab.commands.bisect_step import Plan
 state = pathlib.Path("state").read_text().strip()
-folder = pathlib.Path(json.loads(pathlib.Path(sys.argv[1]).read_text())["folder"])
-with (folder / "notes").open("a") as file:
-    file.write(f"looking at {pathlib.Path('number').read_text().strip()}\\n  {state}: a reason\\n")
+plan = Plan.read(pathlib.Path(sys.argv[1]))
+plan.say(f"looking at {pathlib.Path('number').read_text().strip()}")
+if state == "hang":
+    time.sleep(600)
+plan.say(f"  {state}: a reason")
 sys.exit({"good": 0, "bad": 1, "skip": 125, "abort": 128}[state])
+"""
+WITH_STAND_IN = """\
+import signal, sys
+from kvmabi.lab.build import tools
+from kvmabi.lab.commands import bisect
+from kvmabi.cli import main
+for number in (signal.SIGTERM, signal.SIGHUP):  # who runs the tests may have them ignored
+    signal.signal(number, signal.SIG_DFL)
+bisect.STEP = (sys.executable, sys.argv[1])
+bisect.check_tools = tools.check = lambda _: None
+sys.exit(main(sys.argv[2:]))
 """
 
 
@@ -41,7 +58,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def test_a_plan_survives_its_file(plan: Plan) -> None:
-    plan = replace(plan, patches=("pv-mmio",))
+    plan = replace(plan, patches=("pv-mmio",), log="/some/log")
     assert Plan.read(plan.write()) == plan
 
 
@@ -250,6 +267,43 @@ def test_the_log_ends_with_the_first_bad_commit(bisect_history, tmp_path: Path, 
     assert lines[-1].endswith("] Change number 3: bad")
     assert log.read_text() == out
     assert err in ("", "kvmabi lab: commits skipped: 1\n")
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_what_was_seen_is_in_the_log_whatever_ends_it(
+    history, tmp_path: Path, by: signal.Signals
+) -> None:
+    made, log, script = history(["good", "hang", "bad"]), tmp_path / "log", tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    ends = ["--good", "HEAD~2", "--bad", "main", "--log", str(log)]
+    words = ["lab", "bisect", str(made.path), *ends, "--", "matrix", "--repro", CASE]
+    command = [sys.executable, "-c", WITH_STAND_IN, str(script), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ours:
+        assert until(lambda: "# looking at 1\n" in log.read_text())
+        os.kill(ours.pid, by)
+        out, _ = ours.communicate(timeout=60)
+    notes = (
+        "# looking at 0\n#   good: a reason\n# looking at 2\n#   bad: a reason\n# looking at 1\n"
+    )
+    if by is signal.SIGKILL:
+        assert (log.read_text(), ours.returncode) == (notes, -by)
+        return
+    assert ours.returncode == 130
+    assert log.read_text() == out
+    assert out.startswith(notes)
+    assert "\ngit bisect start" in out
+    assert list((tmp_path / "cache").glob("bisect/*")) == []
+
+
+@pytest.mark.parametrize("wrong", ["--good", "--bad"])
+def test_an_old_log_stays_until_there_is_something_to_write(
+    bisect_history, tmp_path: Path, wrong: str
+) -> None:
+    log = tmp_path / "log"
+    log.write_text("hours of work\n")
+    options = ("--log", str(log), wrong, "no-such-commit")
+    assert bisect_history("good", "bad", options=options) == ExitCode.USAGE
+    assert log.read_text() == "hours of work\n"
 
 
 def test_where_only_skipped_commits_are_left_nothing_is_named(bisect_history, capfd) -> None:
