@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
 
+from kvmabi.arguments import seconds
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.ioeventfd.select import find, pattern_for, select
 from kvmabi.lab.backends import BACKENDS, backend
@@ -65,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline",
         metavar="SECONDS",
-        type=float,
+        type=seconds,
         help="give a kernel up after this time (default: as lab run does)",
     )
     parser.add_argument(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kvmabi.arguments import seconds
 from kvmabi.errors import ExitCode, UsageError
 from kvmabi.lab import child
 from kvmabi.lab.backends import BACKENDS
@@ -61,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline",
         metavar="SECONDS",
-        type=float,
+        type=seconds,
         help="give a kernel up after this time (default: twice what lab run has)",
     )
     parser.add_argument(
