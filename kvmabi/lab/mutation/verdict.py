@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from kvmabi.errors import ExitCode
-from kvmabi.lab.collector import CLEAN_LOG, LOG_PROBLEM, LOST
+from kvmabi.lab.collector import CLEAN_LOG, LOG_PROBLEM, LOST, TAINT_PROBLEM
 from kvmabi.lab.session import NOT_OVER
 from kvmabi.results import CaseRecord, Verdict
 from kvmabi.results.store import Result
@@ -72,8 +72,8 @@ def judge(code: int, result: Result | None, said: str, promise: int = 0) -> Judg
     problems = list(result.end.problems) if result.end else ["the run was cut off"]
     if lost := _lost(result, problems):
         return lost
-    if problems and problems[0].startswith(LOG_PROBLEM):
-        return Judgement(Outcome.KILLED, "", (CLEAN_LOG,), _short(problems[0]), executed)
+    if told := [one for one in problems if one.startswith((LOG_PROBLEM, TAINT_PROBLEM))]:
+        return Judgement(Outcome.KILLED, "", (CLEAN_LOG,), _short(told[0]), executed)
     if code == ExitCode.KEPT and not problems:
         return Judgement(Outcome.SURVIVED, executed=executed)
     errors = [case.reason for case in result.cases if case.verdict is Verdict.ERROR]

@@ -134,3 +134,17 @@ def test_a_run_of_which_nothing_follows_is_invalid(code: int, found: Result | No
 
 def test_a_lost_case_is_told_by_its_reason() -> None:
     assert lost_case("b", KernelLost("x")).reason.startswith("the kernel under test was lost")
+
+
+@pytest.mark.parametrize(
+    ("problem", "outcome"),
+    [
+        ("the kernel's log, before the first case: BUG: x", Outcome.KILLED),
+        ("the kernel's taint went from 0x0 to 0x200, unexplained", Outcome.KILLED),
+        ("messages of the kernel's are lost: its log ran over 2 times", Outcome.INVALID),
+    ],
+)
+def test_what_the_log_or_the_taint_tells_outside_of_cases_kills(problem: str, outcome) -> None:
+    found = judge(4, result(case("a"), problems=("something of the harness's", problem)), "")
+    assert found.outcome is outcome
+    assert judge(4, result(case("a"), problems=(problem,)), "").outcome is outcome
