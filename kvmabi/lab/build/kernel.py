@@ -29,7 +29,8 @@ from kvmabi.lab.build.workspace import Workspace
 
 ABOUT: Final = "kvmabi-build.json"
 KEPT_KERNELS: Final = 16
-KEPT_WORKSPACES: Final = 4
+KEPT_WORKSPACES: Final = 8
+"""Of 1 to 2 GB each: two sources in two flavours, for builds and for seeded faults."""
 
 
 @dataclass(frozen=True, slots=True)
