@@ -60,6 +60,10 @@ class Child:
         with task.out.open("wb") as out, task.err.open("wb") as err:
             self._process = _start(task.words, out, err)
 
+    def wait(self) -> int:
+        """Return the exit code, once there is one."""
+        return self._process.wait()
+
     def poll(self) -> int | None:
         """Return the exit code; None while the run goes on."""
         return self._process.poll()

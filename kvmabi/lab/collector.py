@@ -267,8 +267,10 @@ class Collector:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._let_go()
-        self._stack.__exit__(kind, error, trace)
+        try:
+            self._let_go()  # after Ctrl-C, say
+        finally:
+            self._stack.__exit__(kind, error, trace)
 
 
 def with_findings(case: CaseRecord, findings: list[Finding]) -> CaseRecord:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from kvmabi.lab.build.changes import Change, PatchChange, find_change
 from kvmabi.lab.build.listing import Listing
 from kvmabi.lab.build.sources import Source
 from kvmabi.lab.build.workspace import Workspace
+from kvmabi.lab.child import Child, Task
 from kvmabi.lab.kernels import find_kernel
 from kvmabi.lab.mutation.faults import Fault, Needs
 from kvmabi.lab.mutation.verdict import Judgement, Outcome, judge, recurring
@@ -209,20 +208,15 @@ class Site:
         path.unlink(missing_ok=True)
         lab = [*start, "--backend", self.ground.backend]
         lab += ["--deadline", str(DEADLINE_S), "--log", str(path.with_name("console.txt"))]
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "kvmabi", "lab", "run", *lab, "--"),
-                *("matrix", "--json", str(path), *options),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        words = ("lab", "run", *lab, "--", "matrix", "--json", str(path), *options)
+        task = Task("matrix", words, path.with_suffix(".out"), path.with_suffix(".err"))
+        with Child(task) as run:
+            code = run.wait()
         try:
             result = read_result(path)
         except ResultError:
             result = None
-        return done.returncode, result, done.stderr
+        return code, result, task.said
 
 
 def own_workspace(source: Source, ground: Ground) -> Workspace:

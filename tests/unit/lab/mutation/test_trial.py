@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kvmabi.errors import LabUnavailable
+from kvmabi.lab import child
 from kvmabi.lab.build.builder import MODULES, Builder
 from kvmabi.lab.build.changes import PatchChange
 from kvmabi.lab.build.config import flavour
@@ -238,3 +240,11 @@ def test_another_image_needs_a_boot(tmp_path: Path) -> None:
     sound = kernel(tmp_path / "sound", bzimage(), kvm=b"1")
     faulty = kernel(tmp_path / "faulty", bzimage() + b"x", kvm=b"1")
     assert modules_that_differ(sound, faulty) is None
+
+
+def test_what_the_lab_says_and_how_it_ends_is_kept(tmp_path: Path, monkeypatch) -> None:
+    saying = [sys.executable, "-c", "import sys; sys.stderr.write('no KVM'); sys.exit(3)"]
+    monkeypatch.setattr(child, "command", lambda _words: saying)
+    place = site(tmp_path)
+    place.workspace.folder.mkdir(parents=True, exist_ok=True)
+    assert place._matrix([], []) == (3, None, "no KVM")
