@@ -73,7 +73,8 @@ def fetch(package: Package) -> Path:
     path = cache.folder("packages") / package.file_name
     if path.is_file():
         return path
-    with tempfile.TemporaryDirectory(prefix=".get-", dir=path.parent) as place:
+    cache.sweep(path.parent)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as place:
         _download(package, place)
         found = list(Path(place).glob("*.deb"))
         if len(found) != 1 or cache.file_sha256(found[0]) != package.sha256:

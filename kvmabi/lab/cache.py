@@ -100,10 +100,17 @@ def used(path: Path) -> None:
 
 
 def unused(folder: Path, pattern: str, keep: int) -> list[Path]:
-    """Return the paths that fit the pattern, without the `keep` that were used last.
+    """Return the paths that fit the pattern, without the `keep` that were used last; and sweep."""
+    sweep(folder)
+    try:
+        found = sorted(folder.glob(pattern), key=lambda one: -one.stat().st_mtime)
+    except FileNotFoundError:  # another lab is tidying up
+        return []
+    return found[keep:]
 
-    What a process that was killed left half-made is swept away on the way.
-    """
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left half-made in a folder of the cache."""
     for path in folder.glob(".new-*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime <= ABANDONED_S:
@@ -112,8 +119,3 @@ def unused(folder: Path, pattern: str, keep: int) -> list[Path]:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-    try:
-        found = sorted(folder.glob(pattern), key=lambda one: -one.stat().st_mtime)
-    except FileNotFoundError:  # another lab is tidying up
-        return []
-    return found[keep:]

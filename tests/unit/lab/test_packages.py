@@ -91,6 +91,15 @@ def test_a_second_time_nothing_is_asked_or_fetched(distribution) -> None:
     assert distribution.calls.read_text() == calls
 
 
+def test_a_download_that_was_cut_off_is_swept_by_the_next(distribution) -> None:
+    distribution.add("linux-image-6.1.0-9-cloud-amd64-unsigned", kernel_files("6.1.0-9"))
+    left = cache.folder("packages") / ".new-left"
+    left.mkdir()
+    os.utime(left, (5, 5))
+    kernels.find_kernel("debian:6.1")
+    assert not left.exists()
+
+
 def test_new_lists_are_asked_again(distribution) -> None:
     distribution.add("linux-image-6.1.0-9-cloud-amd64-unsigned", kernel_files("6.1.0-9"))
     kernels.find_kernel("debian:6.1")
