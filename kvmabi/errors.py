@@ -15,6 +15,7 @@
     ├── KernelLost            the kernel under test crashed, hung or never came up (exit 4)
     ├── GuestError            a guest did not do what its loader and mailbox need
     │   ├── GuestCrash        the vCPU shut down, failed entry, or could not be emulated
+    │   ├── GuestMisled       the guest did not find its device as the machine has it
     │   └── GuestTimeout      the vCPU did not come back before its deadline
     └── ResultError           a result file cannot be read or does not fit this run
 
@@ -152,6 +153,10 @@ class GuestError(KvmAbiError):
 
 class GuestCrash(GuestError):
     """The vCPU shut down, failed entry, or met an instruction that KVM cannot emulate."""
+
+
+class GuestMisled(GuestError):
+    """The guest ran, and by its own account its device is not as the machine has it."""
 
 
 class GuestTimeout(GuestError):

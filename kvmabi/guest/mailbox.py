@@ -30,6 +30,10 @@ class Status(enum.IntEnum):
     ODD_BARS = 3
 
 
+MISLED: Final = (Status.NO_DEVICE, Status.ODD_BARS)
+"""The guest has looked for its device, and did not find it as it is."""
+
+
 class Form(enum.IntEnum):
     """`form` of a request: the kind of instruction that makes the access."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-from kvmabi.errors import GuestError
+from kvmabi.errors import GuestError, GuestMisled
 from kvmabi.ioeventfd import promises
 from kvmabi.ioeventfd.compare import (
     Disagreement,
@@ -48,6 +48,7 @@ TIDY_LIMIT: Final = 4
 NEAR_MAX: Final = 1 << 63
 """From this expected count on, poll's POLLERR is looked at as well."""
 
+STARTING: Final = "start a guest, which asks the ports of PCI for its device"
 PLAIN: Final = frozenset(
     {
         promises.SIGNAL,
@@ -77,7 +78,11 @@ def play(case: Case, rig: Rig, kernel: Kernel) -> Played:
 
     Raises OSError and KvmAbiError where the harness itself fails.
     """
-    player = Player(case, rig, kernel)
+    try:
+        player = Player(case, rig, kernel)
+    except GuestMisled as error:
+        rig.close()
+        return _misled(error)
     first = player.play()
     tried = tuple(sorted(player.promises))
     if not first:
@@ -85,6 +90,15 @@ def play(case: Case, rig: Rig, kernel: Kernel) -> Played:
     again = [Player(case, rig, kernel).play() for _ in range(REPLAYS)]
     told = Player(singly(case), rig, kernel).play() or first
     return Played(tried, tuple(told), 1 + REPLAYS, 1 + sum(map(bool, again)))
+
+
+def _misled(error: GuestMisled) -> Played:
+    """Return what came of a case whose guest did not find its device as it is.
+
+    It looks by ports that the machine serves, so that its accesses must have gone astray.
+    """
+    found = Disagreement(STARTING, promises.EXIT, "the guest finds its device", str(error))
+    return Played((promises.EXIT,), (found,), seen_in=1)
 
 
 def singly(case: Case) -> Case:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import lru_cache
 from typing import TYPE_CHECKING, Self
 
-from kvmabi.errors import GuestError, UsageError
+from kvmabi.errors import GuestMisled, UsageError
 from kvmabi.guest import exerciser_image, mailbox
 from kvmabi.vmm import boot, layout
 from kvmabi.vmm.access import MMIO, PIO, Access, Batch, Exit
@@ -146,7 +146,7 @@ class ExerciserMachine:
         }
         wrong = {name: found[name] for name, value in expected.items() if found[name] != value}
         if wrong:
-            raise GuestError(f"the guest found {wrong}, and the machine has {expected}")
+            raise GuestMisled(f"the guest found {wrong}, and the machine has {expected}")
 
     def _header(self) -> tuple[int, ...]:
         return mailbox.HEADER.unpack_from(self._seats[0].requests.view)
@@ -169,7 +169,7 @@ class ExerciserMachine:
 
 def _base(base: int | None, name: str) -> int:
     if base is None:
-        raise GuestError(f"the guest has switched {name} off")
+        raise GuestMisled(f"the guest has switched {name} off")
     return base
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvmabi.errors import GuestError, UsageError
+from kvmabi.errors import GuestError, GuestMisled, UsageError
 from kvmabi.guest import encodings, mailbox
 from kvmabi.guest.mailbox import Form
 from kvmabi.vmm import layout
@@ -147,7 +147,8 @@ class Requests:
         status = self.words[mailbox.STATUS >> 2]
         if status != mailbox.Status.READY:
             name = mailbox.Status(status).name if status in list(mailbox.Status) else status
-            raise GuestError(f"the guest halted with status {name}")
+            error = GuestMisled if status in mailbox.MISLED else GuestError
+            raise error(f"the guest halted with status {name}")
         if self.words[_CURRENT_WORD]:
             raise GuestError(f"the guest halted at request {self.current()} of {self._posted}")
 
