@@ -78,11 +78,7 @@ def play(case: Case, rig: Rig, kernel: Kernel) -> Played:
 
     Raises OSError and KvmAbiError where the harness itself fails.
     """
-    try:
-        player = Player(case, rig, kernel)
-    except GuestMisled as error:
-        rig.close()
-        return _misled(error)
+    player = Player(case, rig, kernel)
     first = player.play()
     tried = tuple(sorted(player.promises))
     if not first:
@@ -90,15 +86,6 @@ def play(case: Case, rig: Rig, kernel: Kernel) -> Played:
     again = [Player(case, rig, kernel).play() for _ in range(REPLAYS)]
     told = Player(singly(case), rig, kernel).play() or first
     return Played(tried, tuple(told), 1 + REPLAYS, 1 + sum(map(bool, again)))
-
-
-def _misled(error: GuestMisled) -> Played:
-    """Return what came of a case whose guest did not find its device as it is.
-
-    It looks by ports that the machine serves, so that its accesses must have gone astray.
-    """
-    found = Disagreement(STARTING, promises.EXIT, "the guest finds its device", str(error))
-    return Played((promises.EXIT,), (found,), seen_in=1)
 
 
 def singly(case: Case) -> Case:
@@ -120,7 +107,8 @@ class Player:
         self._case = case
         self._rig = rig
         self._trace = trace
-        self._oracle = Oracle(kernel, rig.prepare(case))
+        self._kernel = kernel
+        self._oracle: Oracle
         self._found: list[Disagreement] = []
         self._crowded = False
         self._unread: GuestRun | None = None
@@ -134,7 +122,10 @@ class Player:
         It stops behind the first step that disagrees: what follows would only be its consequence.
         """
         try:
+            self._oracle = Oracle(self._kernel, self._rig.prepare(self._case))
             self._play()
+        except GuestMisled as error:
+            self._misled(error)
         except BaseException:
             self._rig.close()
             raise
@@ -273,6 +264,18 @@ class Player:
     def _names(self) -> dict[Eventfd, str]:
         """Return a name for each eventfd that can still be read."""
         return {eventfd: name for name, eventfd in self._oracle.eventfds().items()}
+
+    def _misled(self, error: GuestMisled) -> None:
+        """Blame the kernel where a guest did not find its device as it is.
+
+        It asks ports that the machine serves, so that its accesses must have gone astray.
+        """
+        if self._trace:
+            self._trace(str(error))
+        self.promises.add(promises.EXIT)
+        self._found = [
+            Disagreement(STARTING, promises.EXIT, "the guest finds its device", str(error))
+        ]
 
     def _guest_failed(self, step: Step, error: GuestError) -> None:
         full = any(eventfd.overflown for eventfd in self._names())
