@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from kvmabi import __version__, arch, uapi
 from kvmabi.errors import ExitCode, UsageError
@@ -26,8 +27,11 @@ from kvmabi.ioeventfd.steps import Case
 from kvmabi.ioeventfd.worker import Report
 from kvmabi.kvm import System
 from kvmabi.kvm.host import Host, describe_host, ept_in_use
-from kvmabi.results import CaseRecord, Disagreement, RunRecord, Verdict
+from kvmabi.results import CaseRecord, Disagreement, RunRecord, Tally, Verdict
 from kvmabi.results.recorder import Recorder
+
+HOPELESS: Final = 12
+"""After so many cases that all ended in error, a run gives up: each may take its deadline."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -189,12 +193,24 @@ def _run_all(cases: Sequence[Case], kernel: Kernel, args: argparse.Namespace) ->
         for reports in batches:
             records = [_record(cases[report.number], report, judge) for report in reports]
             recorder.add(*records)
+            if _is_hopeless(recorder.tally):
+                recorder.problem(
+                    f"the first {recorder.tally.executed:,} cases all ended in error, and the rest "
+                    f"was left: {recorder.tally.findings[0].reason}"
+                )
+                recorder.cut_short()
+                break
             if args.fail_fast and any(record.verdict is Verdict.FAIL for record in records):
                 if recorder.tally.executed < recorder.tally.planned:
                     recorder.cut_short()
                 break
     _say_notes(supervisor, noted)
     return recorder.exit_code
+
+
+def _is_hopeless(tally: Tally) -> bool:
+    """Return whether nothing can be told here: where no guest starts, each case waits for one."""
+    return HOPELESS <= tally.verdicts[Verdict.ERROR] == tally.executed < tally.planned
 
 
 def _say_notes(supervisor: Supervisor, said: int) -> int:
