@@ -11,7 +11,6 @@ given again is brought up to date, which costs what changed.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,7 @@ from kvmabi.lab.build import config
 from kvmabi.lab.build.config import Architecture, Flavour
 from kvmabi.lab.build.patch import tree_version
 from kvmabi.lab.kernels import read_config
+from kvmabi.lab.lifeline import end_with
 
 GENERATION: Final = 1
 """Grows when this module makes another kernel of the same source, options and tools."""
@@ -51,11 +52,6 @@ _FIXED: Final = {
     "KBUILD_BUILD_VERSION": "1",
 }
 """The same source gives the same kernel, and a second make rebuilds nothing for its date."""
-
-PR_SET_PDEATHSIG: Final = 1
-"""Source: include/uapi/linux/prctl.h."""
-
-_libc = ctypes.CDLL(None)
 
 
 def _no_progress(_line: str) -> None:
@@ -168,7 +164,8 @@ def _run(
         stderr=subprocess.STDOUT,
         env={**passed_on, **_FIXED},
         process_group=0,  # to end every compiler with it
-        preexec_fn=_end_with_us,  # noqa: PLW1509 (one call, no lock)
+        # make removes what is half made when it is told so
+        preexec_fn=partial(end_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 (no lock)
     )
     assert process.stdout is not None
     try:
@@ -182,8 +179,3 @@ def _run(
         raise
     finally:
         process.stdout.close()
-
-
-def _end_with_us() -> None:
-    """Have the kernel tell make to stop when we end, however; make removes what is half made."""
-    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

@@ -93,28 +93,26 @@ def test_what_the_log_says_fails_the_case_that_was_running(play) -> None:
     assert found.seen == "WARNING: CPU: 0 at x\nCall Trace:"
 
 
-def test_a_finding_after_the_record_still_counts_for_the_last_case(play) -> None:
+@pytest.mark.parametrize(
+    ("mark", "verdicts", "revised"),
+    [
+        ("three", ["pass", "pass", "fail"], [False, False, False]),
+        ("one", ["fail", "pass", "pass"], [True, False, False]),
+    ],
+)
+def test_a_finding_after_its_cases_record_still_counts_and_an_earlier_one_is_revised(
+    play, capsys, mark: str, verdicts: list[str], revised: list[bool]
+) -> None:
     collector, result = play(
         records(to_line(RUN), *map(case, IDS)),
-        log("kvmabi: case three", "BUG: x"),
-        records(END),
-        EXIT,
-    )
-    assert collector.exit_code == ExitCode.BROKEN
-    assert result.cases[-1].verdict == "fail"
-
-
-def test_a_finding_after_another_cases_record_has_its_own_revised(play, capsys) -> None:
-    collector, result = play(
-        records(to_line(RUN), *map(case, IDS)),
-        log("kvmabi: case one", "BUG: x"),
+        log(f"kvmabi: case {mark}", "BUG: x"),
         records(END),
         EXIT,
     )
     assert collector.exit_code == ExitCode.BROKEN
     assert [one.id for one in result.cases] == list(IDS)
-    assert [one.verdict for one in result.cases] == ["fail", "pass", "pass"]
-    assert [one.revised for one in result.cases] == [True, False, False]
+    assert [one.verdict for one in result.cases] == verdicts
+    assert [one.revised for one in result.cases] == revised
     assert result.end.verdicts["fail"] == 1
     assert result.end.verdicts["pass"] == 2
     assert "3 cases: 2 pass, 1 fail" in capsys.readouterr().out
